@@ -1,0 +1,240 @@
+"""From geometries to asymptotic momenta: the checked driver of the compiled kernels."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from .accuracy import Accuracy, accuracy
+from .kernels import engine, simd
+
+#: what a status means, and what to do about it, by code
+STATUS = {
+    engine.GOOD: ("good", ""),
+    engine.COINCIDENT: ("coincident ions", "move the ions apart"),
+    engine.STEP_LIMIT: ("step limit", "raise max_steps, or loosen the tolerance"),
+    engine.BOUND: ("bound pair", "a pair that stays bound has no asymptotic momenta"),
+    engine.INACCURATE: ("tolerance missed", "loosen the tolerance, or use float64"),
+}
+
+_BLOCK = 1 << 13  #: events at most that a thread takes at a time
+
+
+@dataclass(frozen=True)
+class Explosions:
+    """What a detector that misses nothing would see of an ensemble of explosions."""
+
+    momenta: np.ndarray  #: (n, ions, 3), asymptotic; not a number where there are none
+    status: np.ndarray  #: (n,) uint8, 0 = good; `STATUS` has the meaning
+    energy_error: np.ndarray  #: (n,), relative, of the kinetic-energy release
+    error_estimate: np.ndarray  #: (n,), relative, of the whole vector of momenta
+
+    def failures(self) -> str:
+        """Say in one line how many events are not good, which is the first, and what to do."""
+        bad = np.flatnonzero(self.status)
+        if not bad.size:
+            return ""
+        name, advice = STATUS[int(self.status[bad[0]])]
+        return f"{bad.size} of {len(self.status)} events failed; first {bad[0]}: {name}; {advice}"
+
+
+def available_threads() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def simulate(
+    positions,
+    masses,
+    charges,
+    *,
+    initial_momenta=None,
+    tolerance=None,
+    precision="float64",
+    threads=None,
+    max_steps=10_000,
+    allow_attraction=False,
+    portable=False,
+) -> Explosions:
+    """Let point charges fly apart under their mutual Coulomb force, to infinity.
+
+    Parameters
+    ----------
+    positions : (n, ions, 3) array
+        Geometries at the moment of ionization, in bohr.
+    masses : (ions,) array
+        Of the ions, in electron masses.
+    charges : (ions,) or (n, ions) array
+        In elementary charges; integer or real. Ions without charge fly on undisturbed.
+    initial_momenta : (n, ions, 3) array, optional
+        In atomic units; at rest when omitted.
+    tolerance : float, optional
+        Bound on the relative error of the whole vector of momenta of every good event: 1e-9
+        unless given, and 1e-4 in float32.
+    precision : {"float64", "float32"}
+        float32 is the mode for producing large data sets.
+    threads : int, optional
+        As many as the process may use, unless given. The result does not depend on it.
+    max_steps : int
+        Steps after which an event is given up.
+    allow_attraction : bool
+        Accept charges of both signs; pairs that stay bound get a status.
+    portable : bool
+        Give the same bits on every processor, at a lower speed.
+
+    Returns
+    -------
+    Explosions
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a number is not finite, a mass is not positive, charges of both
+        signs come without `allow_attraction`, or an option is out of range.
+
+    Notes
+    -----
+    Steps are those of Runge-Kutta-Nystroem pairs, controlled for each event by itself; once most
+    of the energy is kinetic, one collocation step in compactified time covers all the rest. The
+    error that is reported adds up the estimates of all steps and of the last one. Energy is not
+    built in, so that `energy_error` is an independent check.
+
+    References
+    ----------
+    J. R. Dormand, M. E. A. El-Mikkawy, P. J. Prince, IMA J. Numer. Anal. 7 (1987) 235 and 423,
+    doi:10.1093/imanum/7.2.235 and doi:10.1093/imanum/7.4.423.
+    """
+    x, p, m, q = _checked(positions, initial_momenta, masses, charges, allow_attraction)
+    options = accuracy(precision, tolerance)
+    workers = _threads(threads)
+    if int(max_steps) != max_steps or not 1 <= max_steps < 1 << 24:
+        msg = f"max_steps must be a whole number from 1 to 2**24 - 1, got {max_steps}"
+        raise ValueError(msg)
+
+    lanes = simd.lanes(precision, portable=portable)
+    count, ions = x.shape[:2]
+    result = Explosions(
+        np.full((count, ions, 3), np.nan, lanes.dtype),
+        np.zeros(count, np.uint8),
+        np.zeros(count, lanes.dtype),
+        np.zeros(count, lanes.dtype),
+    )
+    block = max(64, min(_BLOCK, -(-count // (4 * workers))))
+    starts = iter(range(0, count, block))
+
+    def work(_):
+        scratch = _Scratch(lanes, options, ions, len(q) > 1, int(max_steps))
+        # CPython hands out each item of an iterator over a range once, whoever asks for it
+        for first in starts:
+            scratch.explode(x, p, m, q, first, min(first + block, count), result)
+
+    workers = min(workers, -(-count // block))
+    if workers <= 1:
+        work(0)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(work, range(workers)))
+    return result
+
+
+def prepare(precision="float64", *, portable=False) -> float:
+    """Compile the kernels, or load them from the disk; return the seconds that it took."""
+    begin = perf_counter()
+    empty = np.zeros((0, 2, 3))
+    simulate(empty, [1.0, 1.0], [1.0, 1.0], precision=precision, portable=portable)
+    lanes = simd.lanes(precision, portable=portable)
+    nothing = Explosions(
+        np.zeros((0, 2, 3), lanes.dtype), np.zeros(0, np.uint8), *np.zeros((2, 0), lanes.dtype)
+    )
+    scratch = _Scratch(lanes, accuracy(precision, None), 2, False, 1)
+    scratch.explode(*_checked(empty, None, [1.0, 1.0], [1.0, 1.0], False), 0, 0, nothing)
+    return perf_counter() - begin
+
+
+class _Scratch:
+    """What one thread needs to run the kernels: rows of lanes, pools and constants."""
+
+    def __init__(self, lanes, options: Accuracy, ions, own_charges, max_steps):
+        self.lanes = lanes
+        self.pair, self.ladder = options.pair(lanes.dtype), options.ladder(lanes.dtype)
+        vectors = max(self.pair.times.size, 2 * self.ladder.velocity.shape[1])
+        self.at = engine.layout(ions, vectors, own_charges=own_charges)
+        self.settings = options.settings(max_steps, refill=max(1, lanes.width // 4))
+        shapes = [(self.at.total, lanes.width)] * 2 + [(self.at.kept, 4 * lanes.width)] * 2
+        self.rows = [_aligned(shape, lanes.dtype) for shape in shapes]
+
+    def explode(self, x, p, m, q, first, last, result):
+        with np.errstate(all="ignore"):  # lanes that wait hold anything; seen without a compiler
+            engine.explode(
+                self.lanes, *self.rows, self.at, self.settings, self.pair, self.ladder,
+                x, p, m, q, first, last,
+                (result.momenta, result.status, result.energy_error, result.error_estimate),
+            )  # fmt: skip
+
+
+def _aligned(shape, dtype):
+    """Return zeros that start on a cache line, so that no vector lies across two."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    begin = -raw.ctypes.data % 64
+    return raw[begin : begin + size].view(dtype).reshape(shape)
+
+
+def _threads(threads):
+    if threads is None:
+        return available_threads()
+    if int(threads) != threads or threads < 1:
+        msg = f"threads must be a positive whole number, got {threads}"
+        raise ValueError(msg)
+    return int(threads)
+
+
+def _array(value, name):
+    """Return a C-ordered float64 array that the kernels can read, without writing to it."""
+    try:
+        array = np.require(value, np.float64, ["C", "A"]).view()
+    except (TypeError, ValueError) as error:
+        msg = f"{name} must be numbers in a regular array: {error}"
+        raise ValueError(msg) from None
+    array.flags.writeable = False  # one compiled version serves all
+    return array
+
+
+def _checked(positions, initial_momenta, masses, charges, allow_attraction):
+    x, m, q = _array(positions, "positions"), _array(masses, "masses"), _array(charges, "charges")
+    if x.ndim != 3 or x.shape[2] != 3:
+        msg = f"positions must have shape (n, ions, 3), got {x.shape}"
+        raise ValueError(msg)
+    count, ions, _ = x.shape
+    if ions < 2:
+        msg = f"an explosion needs two ions at least, got {ions}"
+        raise ValueError(msg)
+    if m.shape != (ions,):
+        msg = f"{ions} ions, but masses {m.shape}"
+        raise ValueError(msg)
+    if q.shape not in ((ions,), (count, ions)):
+        msg = f"{count} events of {ions} ions, but charges {q.shape}"
+        raise ValueError(msg)
+    p = np.zeros((0, ions, 3)) if initial_momenta is None else initial_momenta
+    p = _array(p, "initial_momenta")
+    if initial_momenta is not None and p.shape != x.shape:
+        msg = f"initial_momenta {p.shape} and positions {x.shape} must have the same shape"
+        raise ValueError(msg)
+    for name, array in (("position", x), ("initial momentum", p)):
+        if not np.isfinite(array).all():
+            event, ion = np.argwhere(~np.isfinite(array))[0, :2]
+            msg = f"the {name} of ion {ion} in event {event} is not finite"
+            raise ValueError(msg)
+    if not (np.isfinite(m).all() and (m > 0).all()):
+        msg = f"masses must be positive, got {m}"
+        raise ValueError(msg)
+    if not np.isfinite(q).all():
+        msg = "charges must be finite"
+        raise ValueError(msg)
+    q = q.reshape(-1, ions)
+    if not allow_attraction and ((q > 0).any(axis=1) & (q < 0).any(axis=1)).any():
+        msg = "charges of both signs attract each other; allow_attraction=True accepts that"
+        raise ValueError(msg)
+    return x, p, m, q

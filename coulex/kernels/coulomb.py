@@ -1,0 +1,93 @@
+"""The Coulomb force between all pairs of ions.
+
+Rows of the scratch array hold one number per lane: positions and forces ion by ion (x, y, z),
+products of charges pair by pair in the order (1, 0), (2, 0), (2, 1), (3, 0), ...
+"""
+
+from .compiled import compiled
+from .simd import fma, inverse_cube, load, select, splat, sqrt, store
+
+
+@compiled
+def forces(lanes, rows, ions, x, pairs, f):
+    """Write the forces at the positions in rows `x` to rows `f`."""
+    zero = splat(lanes, 0.0)
+    store(rows, f, zero)
+    store(rows, f + 1, zero)
+    store(rows, f + 2, zero)
+    pair = pairs
+    for i in range(1, ions):
+        xi = load(lanes, rows, x + 3 * i)
+        yi = load(lanes, rows, x + 3 * i + 1)
+        zi = load(lanes, rows, x + 3 * i + 2)
+        fx, fy, fz = zero, zero, zero
+        for j in range(i):
+            dx = xi - load(lanes, rows, x + 3 * j)
+            dy = yi - load(lanes, rows, x + 3 * j + 1)
+            dz = zi - load(lanes, rows, x + 3 * j + 2)
+            square = fma(dx, dx, fma(dy, dy, dz * dz))
+            push = load(lanes, rows, pair) * inverse_cube(square)
+            pair += 1
+            fx = fma(push, dx, fx)
+            fy = fma(push, dy, fy)
+            fz = fma(push, dz, fz)
+            store(rows, f + 3 * j, fma(-push, dx, load(lanes, rows, f + 3 * j)))
+            store(rows, f + 3 * j + 1, fma(-push, dy, load(lanes, rows, f + 3 * j + 1)))
+            store(rows, f + 3 * j + 2, fma(-push, dz, load(lanes, rows, f + 3 * j + 2)))
+        store(rows, f + 3 * i, fx)
+        store(rows, f + 3 * i + 1, fy)
+        store(rows, f + 3 * i + 2, fz)
+
+
+@compiled
+def energies(lanes, rows, ions, x, pairs, inverse_masses):
+    """Return the potential energy, the sum of its moduli, and the fastest pair's rate squared.
+
+    The rate of a pair is sqrt(|q_i q_j| (1/m_i + 1/m_j) / r**3): after about its inverse, the
+    distance has doubled. It is infinite, or not a number, where two ions coincide.
+    """
+    zero = splat(lanes, 0.0)
+    potential, moduli, fastest = zero, zero, zero
+    pair = pairs
+    for i in range(1, ions):
+        for j in range(i):
+            dx = load(lanes, rows, x + 3 * i) - load(lanes, rows, x + 3 * j)
+            dy = load(lanes, rows, x + 3 * i + 1) - load(lanes, rows, x + 3 * j + 1)
+            dz = load(lanes, rows, x + 3 * i + 2) - load(lanes, rows, x + 3 * j + 2)
+            square = fma(dx, dx, fma(dy, dy, dz * dz))
+            product = load(lanes, rows, pair)
+            pair += 1
+            inverse = 1.0 / sqrt(square)
+            energy = product * inverse
+            modulus = select(energy < 0.0, -energy, energy)
+            potential = potential + energy
+            moduli = moduli + modulus
+            light = load(lanes, rows, inverse_masses + i) + load(lanes, rows, inverse_masses + j)
+            rate = modulus * inverse * inverse * light
+            fastest = select(rate > fastest, rate, fastest)
+            fastest = select(square > 0.0, fastest, square / zero)
+    return potential, moduli, fastest
+
+
+@compiled
+def weighted_force(lanes, rows, weights, at, count, f, stride):
+    """Return sum_j weights[at, j] times the force in rows `f` + j `stride`, as (x, y, z)."""
+    x, y, z = splat(lanes, 0.0), splat(lanes, 0.0), splat(lanes, 0.0)
+    for j in range(count):
+        weight = splat(lanes, weights[at, j])
+        x = fma(weight, load(lanes, rows, f + j * stride), x)
+        y = fma(weight, load(lanes, rows, f + j * stride + 1), y)
+        z = fma(weight, load(lanes, rows, f + j * stride + 2), z)
+    return x, y, z
+
+
+@compiled
+def move(lanes, rows, start, factor, by, scale, change, to):
+    """Write start + factor * by + scale * change, three components each, to rows `to`."""
+    x, y, z = change
+    here = fma(factor, load(lanes, rows, by), load(lanes, rows, start))
+    store(rows, to, fma(scale, x, here))
+    here = fma(factor, load(lanes, rows, by + 1), load(lanes, rows, start + 1))
+    store(rows, to + 1, fma(scale, y, here))
+    here = fma(factor, load(lanes, rows, by + 2), load(lanes, rows, start + 2))
+    store(rows, to + 2, fma(scale, z, here))

@@ -1,0 +1,375 @@
+"""From positions to asymptotic momenta: many explosions, with the lanes kept full.
+
+An event starts, makes steps until most of its energy is kinetic, and leaves for infinity in one
+last step. Events need different numbers of steps, and a lane that waits is a lane lost; so all
+three are done for as many events as there are lanes, and between them events stand in pools:
+
+    start -> ready -> lanes (step by step) -> leaving -> infinity -> momenta
+               ^--------------- tail not accurate enough ----'
+
+What an event goes through depends on nothing but itself, so its momenta are the same bits
+whatever its neighbours, its block or its thread.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .compiled import compiled
+from .coulomb import energies, forces
+from .nystroem import step
+from .simd import bits, fma, from_bits, load, put, rough_rsqrt, select, splat, sqrt, store, take
+from .tail import straight_lines, to_infinity
+
+GOOD, COINCIDENT, STEP_LIMIT, BOUND, INACCURATE = range(5)
+
+
+class Layout(NamedTuple):
+    """Which rows of the scratch array hold what; those up to `kept` are an event's state."""
+
+    x: int
+    v: int
+    step: int  #: length of the next step
+    floor: int  #: shortest step
+    energy: int  #: twice the total energy
+    scale: int  #: twice the energy that errors are measured by
+    reach: int  #: share of potential energy at which the tail is tried
+    error: int  #: sum of the error estimates of all steps, momentum
+    steps: int
+    event: int
+    pairs: int  #: products of charges
+    f: int  #: forces, followed by those of all stages or nodes
+    trial: int
+    end: int
+    masses: int
+    inverse_masses: int
+    kept: int
+    total: int
+
+
+def layout(ions, vectors, *, own_charges):
+    """Return the rows for `ions` ions and `vectors` force vectors (stages, or nodes twice)."""
+    size, pairs = 3 * ions, ions * (ions - 1) // 2
+    state = 2 * size
+    f = state + 8 + (pairs if own_charges else 0)
+    behind = f + (1 + vectors) * size
+    common = behind + 2 * size + 2 * ions
+    return Layout(
+        0, size, *range(state, state + 8),
+        pairs=state + 8 if own_charges else common,
+        f=f, trial=behind, end=behind + size,
+        masses=behind + 2 * size, inverse_masses=behind + 2 * size + ions,
+        kept=f + size, total=common + pairs,
+    )  # fmt: skip
+
+
+class Settings(NamedTuple):
+    """What steers steps and tail; all errors are relative to the whole vector of momenta."""
+
+    tolerance: float  #: an event with a larger error estimate is not good
+    step_tolerance: float  #: of the estimate of one step, mass-weighted
+    first_step: float  #: in times of the fastest pair
+    root: int  #: 0, 1, 2 for pairs of order 6, 8, 12: how the step follows the error
+    reach: float  #: the tail is tried at this share of potential energy
+    least_reach: float  #: and is not refused any more at this one
+    starts: int  #: times that the first-order tail is iterated
+    tail_tolerance: float  #: of the last change in the tail
+    step_weight: float  #: error of the result per sum of the steps' estimates
+    tail_weight: float  #: error of the tail per last change
+    max_steps: int
+    refill: int  #: lanes that wait before new events come in
+
+
+@compiled
+def count_bits(number):
+    """Return how many bits are set."""
+    count = 0
+    while number:
+        number &= number - 1
+        count += 1
+    return count
+
+
+@compiled
+def lowest_bits(number, count):
+    """Return the `count` lowest of the bits that are set."""
+    kept = 0
+    for _ in range(count):
+        bit = number & -number
+        kept |= bit
+        number ^= bit
+    return kept
+
+
+@compiled
+def push(lanes, rows, kept, mask, pool, count):
+    """Append the events in the lanes of `mask` to a pool; return how many it then holds."""
+    chosen = from_bits(lanes, mask)
+    for row in range(kept):
+        put(pool, row, count, load(lanes, rows, row), chosen)
+    return count + count_bits(mask)
+
+
+@compiled
+def pull(lanes, rows, kept, mask, pool, count):
+    """Move the last events of a pool to the lanes of `mask`; return how many it then holds."""
+    chosen = from_bits(lanes, mask)
+    count -= count_bits(mask)
+    for row in range(kept):
+        store(rows, row, take(pool, row, count, chosen, load(lanes, rows, row)))
+    return count
+
+
+@compiled
+def centre_velocity(momenta, masses, event, axis):
+    """Return a component of the velocity of the centre of mass."""
+    total, mass = 0.0, 0.0
+    if len(momenta):
+        for i in range(masses.size):
+            total += momenta[event, i, axis]
+            mass += masses[i]
+        total /= mass
+    return total
+
+
+@compiled
+def place(rows, at, lane, event, positions, momenta, masses):
+    """Put an event's positions and velocities into a lane, in the frame of its centre of mass."""
+    for axis in range(3):
+        centre, mass = 0.0, 0.0
+        for i in range(masses.size):
+            centre += masses[i] * positions[event, i, axis]
+            mass += masses[i]
+        centre /= mass
+        velocity = centre_velocity(momenta, masses, event, axis)
+        for i in range(masses.size):
+            rows[at.x + 3 * i + axis, lane] = positions[event, i, axis] - centre
+            own = momenta[event, i, axis] / masses[i] if len(momenta) else 0.0
+            rows[at.v + 3 * i + axis, lane] = own - velocity
+
+
+@compiled
+def set_charges(rows, at, lane, charges, event):
+    """Put the products of an event's charges into a lane."""
+    pair = at.pairs
+    for i in range(1, charges.shape[1]):
+        for j in range(i):
+            rows[pair, lane] = charges[event, i] * charges[event, j]
+            pair += 1
+
+
+@compiled
+def twice_kinetic(lanes, rows, ions, at, v):
+    """Return twice the kinetic energy of the velocities in rows `v`."""
+    total = splat(lanes, 0.0)
+    for i in range(ions):
+        x, y, z = (
+            load(lanes, rows, v + 3 * i),
+            load(lanes, rows, v + 3 * i + 1),
+            load(lanes, rows, v + 3 * i + 2),
+        )
+        total = fma(load(lanes, rows, at.masses + i), fma(x, x, fma(y, y, z * z)), total)
+    return total
+
+
+@compiled
+def start(lanes, rows, ions, at, settings):
+    """Complete the state of events that have positions, velocities and charges.
+
+    Returns the lanes that explode, and those with two ions at one point.
+    """
+    forces(lanes, rows, ions, at.x, at.pairs, at.f)
+    potential, moduli, fastest = energies(lanes, rows, ions, at.x, at.pairs, at.inverse_masses)
+    kinetic = twice_kinetic(lanes, rows, ions, at, at.v)
+    first = settings.first_step / sqrt(fastest)
+    store(rows, at.step, first)
+    store(rows, at.floor, 1e-9 * first)
+    store(rows, at.energy, fma(splat(lanes, 2.0), potential, kinetic))
+    store(rows, at.scale, fma(splat(lanes, 2.0), moduli, kinetic))
+    store(rows, at.reach, splat(lanes, settings.reach))
+    store(rows, at.error, splat(lanes, 0.0))
+    store(rows, at.steps, splat(lanes, 0.0))
+    return bits((fastest > 0.0) & (first > 0.0)), bits(fastest >= 0.0)
+
+
+@compiled
+def growth(lanes, ratio, root):
+    """Return the factor on the step for the square of error over tolerance, within [0.2, 5]."""
+    ratio = select(ratio > 1e-30, ratio, splat(lanes, 1e-30))
+    a = rough_rsqrt(rough_rsqrt(rough_rsqrt(ratio)))  # ratio**(-1/8)
+    b = rough_rsqrt(a)  # 1/16
+    c = rough_rsqrt(b)  # -1/32
+    factor = a * b  # error**(-1/8)
+    if root == 0:
+        factor = factor * c  # error**(-3/16)
+    if root == 2:
+        factor = c * c * rough_rsqrt(c)  # error**(-3/32)
+    factor = 0.9 * factor
+    factor = select(factor > 0.2, factor, splat(lanes, 0.2))  # not a number: 0.2
+    return select(factor < 5.0, factor, splat(lanes, 5.0))
+
+
+@compiled
+def advance(lanes, rows, ions, at, active, settings, pair):
+    """Make a step in every lane; return the lanes that may leave, and those that cannot go on."""
+    h = load(lanes, rows, at.step)
+    scale = load(lanes, rows, at.scale)
+    kinetic, weighted, whole = step(lanes, rows, ions, at, h, pair)
+    limit = scale * (settings.step_tolerance * settings.step_tolerance)
+    ratio = weighted / limit
+    good = ratio <= 1.0
+
+    last = at.f + 3 * ions * (pair.times.size - 1)
+    for k in range(3 * ions):
+        x = select(good, load(lanes, rows, at.trial + k), load(lanes, rows, at.x + k))
+        v = select(good, load(lanes, rows, at.end + k), load(lanes, rows, at.v + k))
+        f = select(good, load(lanes, rows, last + k), load(lanes, rows, at.f + k))
+        store(rows, at.x + k, x)
+        store(rows, at.v + k, v)
+        store(rows, at.f + k, f)
+    h = h * growth(lanes, ratio, settings.root)
+    error = load(lanes, rows, at.error)
+    steps = load(lanes, rows, at.steps) + 1.0
+    store(rows, at.step, h)
+    store(rows, at.error, select(good, error + sqrt(whole), error))
+    store(rows, at.steps, steps)
+
+    left = load(lanes, rows, at.energy) - kinetic
+    near = scale * load(lanes, rows, at.reach)
+    leaves = active & bits(good & (left <= near) & (left >= -near))
+    stuck = (h < load(lanes, rows, at.floor)) | (steps >= float(settings.max_steps))
+    return leaves, active & ~leaves & bits(stuck)
+
+
+@compiled
+def leave(lanes, rows, ions, at, settings, ladder):
+    """Take every lane to infinity: velocities in `at.end`; return energy, error and a mask.
+
+    Energy and error are relative, of the result; the mask has the lanes that are accepted.
+    """
+    energy = load(lanes, rows, at.energy)
+    kinetic = twice_kinetic(lanes, rows, ions, at, at.v)
+    faster = sqrt(select(energy > 0.0, energy, kinetic) / kinetic)
+    for k in range(3 * ions):
+        store(rows, at.end + k, faster * load(lanes, rows, at.v + k))
+    for _ in range(settings.starts):
+        straight_lines(lanes, rows, ions, at)
+    moved = to_infinity(lanes, rows, ions, at, ladder)
+
+    size = splat(lanes, 0.0)
+    for i in range(ions):
+        mass = load(lanes, rows, at.masses + i)
+        for k in range(3 * i, 3 * i + 3):
+            momentum = mass * load(lanes, rows, at.end + k)
+            size = fma(momentum, momentum, size)
+    sure = moved <= size * (settings.tail_tolerance * settings.tail_tolerance)
+    final = load(lanes, rows, at.reach) <= settings.least_reach
+    drift = twice_kinetic(lanes, rows, ions, at, at.end) / energy - 1.0
+    summed = settings.step_weight * load(lanes, rows, at.error)
+    error = (summed + settings.tail_weight * sqrt(moved)) / sqrt(size)
+    return drift, error, bits(sure | final)
+
+
+@compiled
+def is_bound(rows, ions, at, lane):
+    """Return whether some pair of ions in a lane has negative energy of relative motion."""
+    pair = at.pairs
+    for i in range(1, ions):
+        for j in range(i):
+            square, speed = 0.0, 0.0
+            for k in range(3):
+                square += (rows[at.x + 3 * i + k, lane] - rows[at.x + 3 * j + k, lane]) ** 2
+                speed += (rows[at.v + 3 * i + k, lane] - rows[at.v + 3 * j + k, lane]) ** 2
+            light = rows[at.inverse_masses + i, lane] + rows[at.inverse_masses + j, lane]
+            if 0.5 * speed / light + rows[pair, lane] / np.sqrt(square) < 0.0:
+                return True
+            pair += 1
+    return False
+
+
+@compiled
+def explode(
+    lanes, rows, spare, ready, leaving, at, settings, pair, ladder,
+    positions, momenta, masses, charges, first, last, results,
+):  # fmt: skip
+    """Follow events `first` to `last` to infinity, into the arrays of `results`."""
+    out_momenta, status, energy_error, error_estimate = results
+    ions, width = masses.size, rows.shape[1]
+    full = (1 << width) - 1
+    waiting, gone = 0, 0  # events in the pools `ready` and `leaving`
+    active, coming = 0, first
+    for lane in range(width):
+        for i in range(ions):
+            for part in (rows, spare):
+                part[at.masses + i, lane] = masses[i]
+                part[at.inverse_masses + i, lane] = 1.0 / masses[i]
+        if len(charges) == 1:
+            set_charges(rows, at, lane, charges, 0)
+            set_charges(spare, at, lane, charges, 0)
+
+    while True:
+        free = width - count_bits(active)
+        if free >= settings.refill or not active:
+            if waiting < free and coming < last:
+                batch = min(width, last - coming)
+                for lane in range(batch):
+                    place(spare, at, lane, coming + lane, positions, momenta, masses)
+                    if len(charges) > 1:
+                        set_charges(spare, at, lane, charges, coming + lane)
+                    spare[at.event, lane] = coming + lane - first
+                apart, defined = start(lanes, spare, ions, at, settings)
+                for lane in range(batch):
+                    if not apart >> lane & 1:
+                        event = coming + lane
+                        if defined >> lane & 1 and spare[at.scale, lane] * 0.0 == 0.0:
+                            forceless(event, momenta, out_momenta)
+                        else:
+                            out_momenta[event] = np.nan
+                            status[event] = COINCIDENT
+                waiting = push(lanes, spare, at.kept, apart & ((1 << batch) - 1), ready, waiting)
+                coming += batch
+            filled = lowest_bits(full & ~active, min(free, waiting))
+            waiting = pull(lanes, rows, at.kept, filled, ready, waiting)
+            active |= filled
+        if active:
+            leaves, stuck = advance(lanes, rows, ions, at, active, settings, pair)
+            active &= ~leaves & ~stuck
+            gone = push(lanes, rows, at.kept, leaves, leaving, gone)
+            for lane in range(width):
+                if stuck >> lane & 1:
+                    event = first + int(rows[at.event, lane])
+                    out_momenta[event] = np.nan
+                    status[event] = BOUND if is_bound(rows, ions, at, lane) else STEP_LIMIT
+        elif not gone and coming >= last and not waiting:
+            return
+        if gone >= width or (gone and not active and not waiting and coming >= last):
+            batch = min(width, gone)
+            inside = (1 << batch) - 1
+            gone = pull(lanes, spare, at.kept, inside, leaving, gone)
+            drift, error, done = leave(lanes, spare, ions, at, settings, ladder)
+            done &= inside
+            store(spare, at.trial, drift)
+            store(spare, at.trial + 1, error)
+            reach = load(lanes, spare, at.reach)
+            store(spare, at.reach, 0.3 * reach)
+            waiting = push(lanes, spare, at.kept, inside & ~done, ready, waiting)
+            for lane in range(batch):
+                if done >> lane & 1:
+                    event = first + int(spare[at.event, lane])
+                    for axis in range(3):
+                        centre = centre_velocity(momenta, masses, event, axis)
+                        for i in range(ions):
+                            velocity = spare[at.end + 3 * i + axis, lane] + centre
+                            out_momenta[event, i, axis] = masses[i] * velocity
+                    energy_error[event] = spare[at.trial, lane]
+                    error_estimate[event] = spare[at.trial + 1, lane]
+                    sure = spare[at.trial + 1, lane] <= settings.tolerance
+                    status[event] = GOOD if sure else INACCURATE
+
+
+@compiled
+def forceless(event, momenta, out_momenta):
+    """Let an event without any force keep its momenta."""
+    for i in range(out_momenta.shape[1]):
+        for axis in range(3):
+            out_momenta[event, i, axis] = momenta[event, i, axis] if len(momenta) else 0.0
