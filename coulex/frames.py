@@ -127,6 +127,9 @@ def recoil_frame(momenta, *, reference=0, second=1):
     across = np.linalg.norm(z, axis=1)
     planar = moving & (across > _ROUNDING * np.linalg.norm(p[:, second], axis=1))
     z = np.divide(z, across[:, None], where=planar[:, None], out=z)
+    # of nearly collinear momenta the product is mostly rounding, which need not be across x
+    z -= np.sum(z * x, axis=1, keepdims=True) * x
+    z = np.divide(z, np.linalg.norm(z, axis=1)[:, None], where=planar[:, None], out=z)
     in_plane = np.stack([x, np.cross(z, x), z], axis=1)
     return np.where(planar[:, None, None], in_plane, _least_rotation_to_x(x))
 
@@ -134,9 +137,11 @@ def recoil_frame(momenta, *, reference=0, second=1):
 def _least_rotation_to_x(x):
     """Return the rotations of least angle that take the unit vectors `x` (n, 3) to +x."""
     a, b, c = x.T
-    # Rodrigues' formula about x × (1, 0, 0); 1 + a vanishes at -x, where b = c = 0
-    opposite = a < -1 + _ROUNDING
-    k = 1 / np.where(opposite, 1.0, 1 + a)
+    # Rodrigues' formula about x × (1, 0, 0), with 1 / (1 + a) in a form that stays accurate
+    # towards -x, where b = c = 0
+    across = b * b + c * c
+    opposite = (a < 0) & (across < np.finfo(float).tiny)
+    k = np.where(a < 0, 1 - a, 1.0) / np.where(a < 0, np.where(opposite, 1.0, across), 1 + a)
     out = np.empty((len(x), 3, 3))
     out[:, 0] = x
     out[:, 1] = np.stack([-b, 1 - b * b * k, -b * c * k], axis=1)

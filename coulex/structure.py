@@ -17,7 +17,7 @@ from .units import ANGSTROM, to_atomic
 #: shortest and longest distances, in Å, that a molecule plausibly consists of throughout
 _SHORT, _LONG = 0.5, 20.0
 #: words in the comment of an xyz file, whose unit is Å by convention, that say otherwise
-_BOHR = re.compile(r"\b(bohrs?|a\.u\.|au|a0|atomic units?)(?![\w.])", re.IGNORECASE)
+_BOHR = re.compile(r"\b([Bb]ohrs?|BOHR|a\.u\.|au|AU|a0|[Aa]tomic units?)(?![\w.])")
 
 
 def read_structures(path, *, units=None, ignore_cell=False):
