@@ -28,15 +28,15 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.
 
 
 @contextmanager
-def whole_file(path: Path, needed: int) -> Iterator[int]:
+def whole_file(path: Path, needed: int | None) -> Iterator[int]:
     """Give a file descriptor whose file appears as `path` when the block ends well.
 
     Parameters
     ----------
     path : Path
         Replaced, if it is there, in the same instant.
-    needed : int
-        Bytes that will be written; named when they do not fit.
+    needed : int or None
+        Bytes that will be written, where that is known; named when they do not fit.
 
     Raises
     ------
@@ -60,8 +60,9 @@ def whole_file(path: Path, needed: int) -> Iterator[int]:
         if isinstance(error, OutputError):
             raise
         if error.errno in _FULL:
+            what = f"{needed} bytes needed, " if needed is not None else ""
             msg = (
-                f"no room for {path}: {needed} bytes needed, {free_bytes(path.parent)} free "
+                f"no room for {path}: {what}{free_bytes(path.parent)} free "
                 f"({error.strerror}); make room, then --resume"
             )
         else:

@@ -171,7 +171,8 @@ def read_foreign(file: h5py.File, size: int) -> tuple[Identity, dict[str, Stored
 
 def _check_pieces(dataset: h5py.Dataset, size: int) -> None:
     """Refuse pieces that were never written: HDF5 would make their numbers up."""
-    pieces = math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
+    sizes = zip(dataset.shape, dataset.chunks or (), strict=True)
+    pieces = math.prod(-(-n // size) for n, size in sizes)
     written = dataset.id.get_num_chunks()
     if pieces != written or pieces > size:
         msg = f"{dataset.name} has {written} of {pieces} pieces; it is not whole"

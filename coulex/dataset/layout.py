@@ -18,7 +18,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5f, h5fd, h5p, h5s, h5t
+from h5py import h5d, h5f, h5fd, h5p, h5s, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
 from .fields import FIELDS
 

@@ -77,7 +77,7 @@ class Part:
             return
         digest = hashlib.sha256()
         for block in self.chunks(name):
-            digest.update(block)
+            digest.update(block.data)
         self.check(name, digest.hexdigest())
 
     def verify_all(self) -> None:

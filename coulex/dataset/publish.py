@@ -7,7 +7,7 @@ from pathlib import Path
 from coulex.errors import CorruptFileError, IncompleteError, InvalidDataError, OutputError
 
 from .fields import grows
-from .files import Lock, file_digest, temporary_name, write_json
+from .files import Lock, file_digest, sync_folder, temporary_name, write_json
 from .layout import FORMAT_VERSION, NEEDS
 from .parts import Part, read_part
 from .plan import MANIFEST, PLAN, Plan, Shard, is_single, manifest_digest, parts_of, read_plan
@@ -72,7 +72,12 @@ def publish(path: Path, work: Path, plan: Plan) -> None:
     parts = [read_shard(work / shard.file, shard, plan) for shard in plan.shards()]
     check_same_arrays(parts)
     if is_single(path):
-        merge(path, parts)
+        if len(parts) == 1:  # it has the bytes of the whole already
+            parts[0].verify_all()
+            parts[0].path.rename(path)
+            sync_folder(path.parent)
+        else:
+            merge(path, parts)
         remove_parts(path)
         return
     for name, column in parts[0].columns.items():

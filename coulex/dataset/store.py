@@ -128,6 +128,18 @@ class Dataset:
             self._verify_once(part, name)
         return [part.map(name) for part in self.parts]
 
+    @property
+    def foreign(self) -> bool:
+        """Return whether the file was not written by coulex, and so has no checksums."""
+        return self.parts[0].foreign
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a whole array."""
+        columns = [part.columns[name] for part in self.parts]
+        if not self.grows(name):
+            return columns[0].shape
+        return (sum(c.shape[0] for c in columns), *columns[0].shape[1:])
+
     def grows(self, name: str) -> bool:
         """Return whether an array goes with the events (or solutions), or is a constant."""
         if name not in self.names:

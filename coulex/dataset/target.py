@@ -161,7 +161,11 @@ class Target:
         A single file of several shards needs room twice: for the shards, and for the file.
         """
         needed = sum(shard.count for shard in self.missing()) * bytes_per_event
-        if is_single(self.path) and not self._complete:
+        if (
+            is_single(self.path)
+            and not self._complete
+            and self.plan.n_events > self.plan.shard_events
+        ):
             needed += self.plan.n_events * bytes_per_event
         free = free_bytes(self.path.parent)
         if needed > free:

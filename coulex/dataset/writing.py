@@ -71,7 +71,7 @@ def merge(path: Path, parts: Sequence[Part]) -> None:
         for part in parts if growing else parts[:1]:
             digest = hashlib.sha256()
             for block in part.chunks(name):
-                digest.update(block)
+                digest.update(block.data)
                 yield block
             part.check(name, digest.hexdigest())
 
@@ -108,7 +108,7 @@ def _write(
             digest = hashlib.sha256()
             offset = start = layout.offsets.get(name, 0)
             for block in blocks(name):
-                view = memoryview(block.reshape(-1).view(np.uint8))
+                view = block.reshape(-1).view(np.uint8).data
                 digest.update(view)
                 offset = write_at(descriptor, view, offset)
             assert offset - start == column.nbytes
