@@ -7,7 +7,7 @@
 All programs are first judged against the reference of `cases`; one that disagrees stops the
 run. Then they are timed in turn, several rounds over, each on as many events as fill a set
 time, and the median round counts. One thread is timed by its CPU seconds, several by the
-clock. The last column says how many times as fast as a peer ours is: our fastest setting on
+clock. The first call, which may compile or find code cached on disk, is listed apart. The last column says how many times as fast as a peer ours is: our fastest setting on
 one thread whose median, 99th percentile and largest error are no worse.
 """
 
