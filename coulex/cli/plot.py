@@ -1,0 +1,111 @@
+"""`coulex plot`: files of events in, a figure out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options as o
+from .output import say
+
+if TYPE_CHECKING:
+    from coulex.events import Events
+
+app = typer.Typer(no_args_is_help=True, help="Draw files of events.")
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Overlaid.")]
+File = Annotated[Path, typer.Argument(metavar="FILE")]
+Ions = Annotated[
+    str | None,
+    typer.Option(metavar="1,2,3", help="Which three ions, counted from 1, in which order."),
+]
+
+_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+@app.command()
+def ker(files: Files, out: o.Figure, overwrite: o.Overwrite = False) -> None:
+    """Draw the kinetic-energy release, and the energies of the single ions."""
+    _check(out, overwrite)
+    from coulex import plot
+
+    save(plot.ker(*_distinct([_events(file) for file in files], files)), out)
+
+
+@app.command()
+def newton(
+    file: File, out: o.Figure, ions: Ions = None, overwrite: o.Overwrite = False
+) -> None:
+    """Draw two ions in the frame of a third, whose momentum points along +x."""
+    _check(out, overwrite)
+    three = _three(ions)
+    from coulex import plot
+
+    save(plot.newton(_events(file), ions=three), out)
+
+
+@app.command()
+def dalitz(
+    file: File, out: o.Figure, ions: Ions = None, overwrite: o.Overwrite = False
+) -> None:
+    """Draw how three ions share the kinetic-energy release."""
+    _check(out, overwrite)
+    three = _three(ions)
+    from coulex import plot
+
+    save(plot.dalitz(_events(file), ions=three), out)
+
+
+def _events(file: Path) -> "Events":
+    from coulex import dataset
+    from coulex.events import of_dataset
+
+    return of_dataset(dataset.open(file))
+
+
+def _distinct(events: list["Events"], files: list[Path]) -> list["Events"]:
+    """Tell overlaid files apart by their paths where molecule and charges are the same."""
+    from dataclasses import replace
+
+    if len({e.name for e in events}) == len(events):
+        return events
+    return [
+        replace(e, name=f"{file}: {e.name}") for e, file in zip(events, files, strict=True)
+    ]
+
+
+def _three(text: str | None) -> tuple[int, ...] | None:
+    """Read "1,2,3" into numbers from 0."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(set(parts)) != 3 or not all(part.isdecimal() and int(part) for part in parts):
+        msg = f"--ions: expected three different numbers such as 1,2,3, got {text!r}"
+        raise typer.BadParameter(msg)
+    return tuple(int(part) - 1 for part in parts)
+
+
+def _check(out: Path, overwrite: bool) -> None:
+    """Refuse an output that cannot be made, before anything is read."""
+    if out.suffix.lower() not in _SUFFIXES:
+        msg = f"{out}: a figure ends in {', '.join(_SUFFIXES)}"
+        raise typer.BadParameter(msg)
+    from coulex.errors import OutputError
+
+    if not out.parent.is_dir():
+        msg = f"cannot write {out}: {out.parent} is not a folder; make it first"
+        raise OutputError(msg)
+    if out.exists() and not overwrite:
+        msg = f"{out} exists; --overwrite it, or choose another name"
+        raise OutputError(msg)
+
+
+def save(figure, out: Path) -> None:
+    """Write a figure, whole or not at all."""
+    temporary = out.with_name(f".{out.name}.tmp{out.suffix}")
+    try:
+        figure.savefig(temporary)
+        temporary.rename(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    say(f"wrote {out}")
