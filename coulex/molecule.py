@@ -254,7 +254,7 @@ class Molecule:
             for i in atoms:
                 numbers[i] = isotopes[key]
         masses = _masses(self.symbols, numbers)
-        return replace(self, masses=masses, mass_numbers=tuple(numbers))
+        return replace(self, masses=masses, mass_numbers=tuple(map(int, numbers)))
 
     def with_average_masses(self) -> "Molecule":
         """Return the molecule with natural averages, which published data sets used."""

@@ -89,6 +89,15 @@ def test_uniform_numbers_have_53_random_bits():
     assert np.abs(bits.mean(axis=0) - 0.5).max() < 5 * 0.5 / np.sqrt(k.size)
 
 
+def test_normal_numbers_are_those_of_box_and_muller():
+    u, v = random.uniform(SEED, 0, ROWS, 2, random.GEOMETRY).T
+    x, y = random.normal(SEED, 0, ROWS, 2, random.GEOMETRY).T
+    np.testing.assert_allclose(x**2 + y**2, -2 * np.log1p(-u), rtol=1e-13)
+    # the angle is rounded once per library, relative to a full turn
+    turn = np.arctan2(y, x) / (2 * np.pi) - v
+    assert np.abs(turn - np.round(turn)).max() < 1e-15
+
+
 @pytest.mark.parametrize("name", ["uniform", "normal"])
 def test_distribution(name):
     from scipy import stats
