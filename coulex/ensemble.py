@@ -218,12 +218,7 @@ class Frames(Ensemble):
 
 
 def orient(
-    positions: np.ndarray,
-    momenta: np.ndarray | None,
-    *,
-    how: str,
-    seed: int,
-    first: int,
+    positions: np.ndarray, momenta: np.ndarray | None, *, how: str, seed: int, first: int
 ) -> Draws:
     """Turn every event as a whole, positions and momenta by the same rotation.
 
