@@ -139,17 +139,15 @@ def simulate(
     return result
 
 
-def prepare(precision="float64", *, portable=False) -> float:
-    """Compile the kernels, or load them from the disk; return the seconds that it took."""
+def prepare(ions, *, tolerance=None, precision="float64", portable=False) -> float:
+    """Compile the kernels for so many ions, or load them from the disk; return the seconds.
+
+    `simulate` does this by itself on its first call; call it before to show it, or to time it.
+    """
     begin = perf_counter()
-    empty = np.zeros((0, 2, 3))
-    simulate(empty, [1.0, 1.0], [1.0, 1.0], precision=precision, portable=portable)
-    lanes = simd.lanes(precision, portable=portable)
-    nothing = Explosions(
-        np.zeros((0, 2, 3), lanes.dtype), np.zeros(0, np.uint8), *np.zeros((2, 0), lanes.dtype)
-    )
-    scratch = _Scratch(lanes, accuracy(precision, None), 2, False, 1)
-    scratch.explode(*_checked(empty, None, [1.0, 1.0], [1.0, 1.0], False), 0, 0, nothing)
+    options = {"tolerance": tolerance, "precision": precision, "portable": portable}
+    at_rest = np.arange(3.0 * ions).reshape(1, ions, 3)
+    simulate(at_rest, np.ones(ions), np.ones(ions), threads=1, **options)
     return perf_counter() - begin
 
 
@@ -157,7 +155,7 @@ class _Scratch:
     """What one thread needs to run the kernels: rows of lanes, pools and constants."""
 
     def __init__(self, lanes, options: Accuracy, ions, own_charges, max_steps):
-        self.lanes = lanes
+        self.lanes, self.ions = lanes, (0,) * ions
         self.pair, self.ladder = options.pair(lanes.dtype), options.ladder(lanes.dtype)
         vectors = max(self.pair.times.size, 2 * self.ladder.velocity.shape[1])
         self.at = engine.layout(ions, vectors, own_charges=own_charges)
@@ -168,7 +166,7 @@ class _Scratch:
     def explode(self, x, p, m, q, first, last, result):
         with np.errstate(all="ignore"):  # lanes that wait hold anything; seen without a compiler
             engine.explode(
-                self.lanes, *self.rows, self.at, self.settings, self.pair, self.ladder,
+                self.lanes, self.ions, *self.rows, self.at, self.settings, self.pair, self.ladder,
                 x, p, m, q, first, last,
                 (result.momenta, result.status, result.energy_error, result.error_estimate),
             )  # fmt: skip

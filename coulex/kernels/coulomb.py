@@ -16,7 +16,7 @@ def forces(lanes, rows, ions, x, pairs, f):
     store(rows, f + 1, zero)
     store(rows, f + 2, zero)
     pair = pairs
-    for i in range(1, ions):
+    for i in range(1, len(ions)):
         xi = load(lanes, rows, x + 3 * i)
         yi = load(lanes, rows, x + 3 * i + 1)
         zi = load(lanes, rows, x + 3 * i + 2)
@@ -49,7 +49,7 @@ def energies(lanes, rows, ions, x, pairs, inverse_masses):
     zero = splat(lanes, 0.0)
     potential, moduli, fastest = zero, zero, zero
     pair = pairs
-    for i in range(1, ions):
+    for i in range(1, len(ions)):
         for j in range(i):
             dx = load(lanes, rows, x + 3 * i) - load(lanes, rows, x + 3 * j)
             dy = load(lanes, rows, x + 3 * i + 1) - load(lanes, rows, x + 3 * j + 1)
@@ -73,7 +73,7 @@ def energies(lanes, rows, ions, x, pairs, inverse_masses):
 def weighted_force(lanes, rows, weights, at, count, f, stride):
     """Return sum_j weights[at, j] times the force in rows `f` + j `stride`, as (x, y, z)."""
     x, y, z = splat(lanes, 0.0), splat(lanes, 0.0), splat(lanes, 0.0)
-    for j in range(count):
+    for j in range(len(count)):
         weight = splat(lanes, weights[at, j])
         x = fma(weight, load(lanes, rows, f + j * stride), x)
         y = fma(weight, load(lanes, rows, f + j * stride + 1), y)

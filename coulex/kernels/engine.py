@@ -121,31 +121,42 @@ def pull(lanes, rows, kept, mask, pool, count):
 
 
 @compiled
-def centre_velocity(momenta, masses, event, axis):
-    """Return a component of the velocity of the centre of mass."""
-    total, mass = 0.0, 0.0
+def place(rows, at, lane, event, positions, momenta, masses):
+    """Put positions, relative to the first ion, and velocities of an event into a lane."""
+    for axis in range(3):
+        first = positions[event, 0, axis]
+        for i in range(positions.shape[1]):
+            rows[at.x + 3 * i + axis, lane] = positions[event, i, axis] - first
+            rows[at.v + 3 * i + axis, lane] = 0.0
     if len(momenta):
-        for i in range(masses.size):
-            total += momenta[event, i, axis]
-            mass += masses[i]
-        total /= mass
-    return total
+        for axis in range(3):
+            drift = centre_velocity(momenta, masses, event, axis)
+            for i in range(positions.shape[1]):
+                velocity = momenta[event, i, axis] / masses[i] - drift
+                rows[at.v + 3 * i + axis, lane] = velocity
 
 
 @compiled
-def place(rows, at, lane, event, positions, momenta, masses):
-    """Put an event's positions and velocities into a lane, in the frame of its centre of mass."""
-    for axis in range(3):
-        centre, mass = 0.0, 0.0
-        for i in range(masses.size):
-            centre += masses[i] * positions[event, i, axis]
-            mass += masses[i]
-        centre /= mass
-        velocity = centre_velocity(momenta, masses, event, axis)
-        for i in range(masses.size):
-            rows[at.x + 3 * i + axis, lane] = positions[event, i, axis] - centre
-            own = momenta[event, i, axis] / masses[i] if len(momenta) else 0.0
-            rows[at.v + 3 * i + axis, lane] = own - velocity
+def centre_velocity(momenta, masses, event, axis):
+    """Return a component of the velocity of the centre of mass."""
+    total, mass = 0.0, 0.0
+    for i in range(masses.size):
+        total += momenta[event, i, axis]
+        mass += masses[i]
+    return total / mass
+
+
+@compiled
+def write(rows, at, lane, event, momenta, masses, out_momenta):
+    """Write the momenta that belong to the velocities at the end, with the centre's motion."""
+    for i in range(masses.size):
+        for axis in range(3):
+            out_momenta[event, i, axis] = masses[i] * rows[at.end + 3 * i + axis, lane]
+    if len(momenta):
+        for axis in range(3):
+            drift = centre_velocity(momenta, masses, event, axis)
+            for i in range(masses.size):
+                out_momenta[event, i, axis] += masses[i] * drift
 
 
 @compiled
@@ -162,7 +173,7 @@ def set_charges(rows, at, lane, charges, event):
 def twice_kinetic(lanes, rows, ions, at, v):
     """Return twice the kinetic energy of the velocities in rows `v`."""
     total = splat(lanes, 0.0)
-    for i in range(ions):
+    for i in range(len(ions)):
         x, y, z = (
             load(lanes, rows, v + 3 * i),
             load(lanes, rows, v + 3 * i + 1),
@@ -173,11 +184,29 @@ def twice_kinetic(lanes, rows, ions, at, v):
 
 
 @compiled
+def centre(lanes, rows, ions, at):
+    """Move positions to the frame of the centre of mass."""
+    total = splat(lanes, 0.0)
+    for i in range(len(ions)):
+        total = total + load(lanes, rows, at.masses + i)
+    for axis in range(3):
+        middle = splat(lanes, 0.0)
+        for k in range(len(ions)):
+            mass = load(lanes, rows, at.masses + k)
+            middle = fma(mass, load(lanes, rows, at.x + 3 * k + axis), middle)
+        middle = middle / total
+        for k in range(len(ions)):
+            row = at.x + 3 * k + axis
+            store(rows, row, load(lanes, rows, row) - middle)
+
+
+@compiled
 def start(lanes, rows, ions, at, settings):
     """Complete the state of events that have positions, velocities and charges.
 
     Returns the lanes that explode, and those with two ions at one point.
     """
+    centre(lanes, rows, ions, at)
     forces(lanes, rows, ions, at.x, at.pairs, at.f)
     potential, moduli, fastest = energies(lanes, rows, ions, at.x, at.pairs, at.inverse_masses)
     kinetic = twice_kinetic(lanes, rows, ions, at, at.v)
@@ -217,17 +246,18 @@ def advance(lanes, rows, ions, at, active, settings, pair):
     kinetic, weighted, whole = step(lanes, rows, ions, at, h, pair)
     limit = scale * (settings.step_tolerance * settings.step_tolerance)
     ratio = weighted / limit
-    good = ratio <= 1.0
+    moving = from_bits(lanes, active)
+    good = moving & (ratio <= 1.0)
 
-    last = at.f + 3 * ions * (pair.times.size - 1)
-    for k in range(3 * ions):
+    last = at.f + 3 * len(ions) * (pair.times.size - 1)
+    for k in range(3 * len(ions)):
         x = select(good, load(lanes, rows, at.trial + k), load(lanes, rows, at.x + k))
         v = select(good, load(lanes, rows, at.end + k), load(lanes, rows, at.v + k))
         f = select(good, load(lanes, rows, last + k), load(lanes, rows, at.f + k))
         store(rows, at.x + k, x)
         store(rows, at.v + k, v)
         store(rows, at.f + k, f)
-    h = h * growth(lanes, ratio, settings.root)
+    h = select(moving, h * growth(lanes, ratio, settings.root), h)
     error = load(lanes, rows, at.error)
     steps = load(lanes, rows, at.steps) + 1.0
     store(rows, at.step, h)
@@ -236,7 +266,7 @@ def advance(lanes, rows, ions, at, active, settings, pair):
 
     left = load(lanes, rows, at.energy) - kinetic
     near = scale * load(lanes, rows, at.reach)
-    leaves = active & bits(good & (left <= near) & (left >= -near))
+    leaves = bits(good & (left <= near) & (left >= -near))
     stuck = (h < load(lanes, rows, at.floor)) | (steps >= float(settings.max_steps))
     return leaves, active & ~leaves & bits(stuck)
 
@@ -250,14 +280,14 @@ def leave(lanes, rows, ions, at, settings, ladder):
     energy = load(lanes, rows, at.energy)
     kinetic = twice_kinetic(lanes, rows, ions, at, at.v)
     faster = sqrt(select(energy > 0.0, energy, kinetic) / kinetic)
-    for k in range(3 * ions):
+    for k in range(3 * len(ions)):
         store(rows, at.end + k, faster * load(lanes, rows, at.v + k))
     for _ in range(settings.starts):
         straight_lines(lanes, rows, ions, at)
     moved = to_infinity(lanes, rows, ions, at, ladder)
 
     size = splat(lanes, 0.0)
-    for i in range(ions):
+    for i in range(len(ions)):
         mass = load(lanes, rows, at.masses + i)
         for k in range(3 * i, 3 * i + 3):
             momentum = mass * load(lanes, rows, at.end + k)
@@ -274,7 +304,7 @@ def leave(lanes, rows, ions, at, settings, ladder):
 def is_bound(rows, ions, at, lane):
     """Return whether some pair of ions in a lane has negative energy of relative motion."""
     pair = at.pairs
-    for i in range(1, ions):
+    for i in range(1, len(ions)):
         for j in range(i):
             square, speed = 0.0, 0.0
             for k in range(3):
@@ -289,17 +319,17 @@ def is_bound(rows, ions, at, lane):
 
 @compiled
 def explode(
-    lanes, rows, spare, ready, leaving, at, settings, pair, ladder,
+    lanes, ions, rows, spare, ready, leaving, at, settings, pair, ladder,
     positions, momenta, masses, charges, first, last, results,
 ):  # fmt: skip
     """Follow events `first` to `last` to infinity, into the arrays of `results`."""
     out_momenta, status, energy_error, error_estimate = results
-    ions, width = masses.size, rows.shape[1]
+    width = rows.shape[1]
     full = (1 << width) - 1
     waiting, gone = 0, 0  # events in the pools `ready` and `leaving`
-    active, coming = 0, first
+    active, parked, coming = 0, 0, first  # lanes that make steps, and that are to leave
     for lane in range(width):
-        for i in range(ions):
+        for i in range(len(ions)):
             for part in (rows, spare):
                 part[at.masses + i, lane] = masses[i]
                 part[at.inverse_masses + i, lane] = 1.0 / masses[i]
@@ -310,6 +340,8 @@ def explode(
     while True:
         free = width - count_bits(active)
         if free >= settings.refill or not active:
+            gone = push(lanes, rows, at.kept, parked, leaving, gone)
+            parked = 0
             if waiting < free and coming < last:
                 batch = min(width, last - coming)
                 for lane in range(batch):
@@ -334,13 +366,13 @@ def explode(
         if active:
             leaves, stuck = advance(lanes, rows, ions, at, active, settings, pair)
             active &= ~leaves & ~stuck
-            gone = push(lanes, rows, at.kept, leaves, leaving, gone)
+            parked |= leaves
             for lane in range(width):
                 if stuck >> lane & 1:
                     event = first + int(rows[at.event, lane])
                     out_momenta[event] = np.nan
                     status[event] = BOUND if is_bound(rows, ions, at, lane) else STEP_LIMIT
-        elif not gone and coming >= last and not waiting:
+        elif not gone and not waiting and not parked and coming >= last:
             return
         if gone >= width or (gone and not active and not waiting and coming >= last):
             batch = min(width, gone)
@@ -356,11 +388,7 @@ def explode(
             for lane in range(batch):
                 if done >> lane & 1:
                     event = first + int(spare[at.event, lane])
-                    for axis in range(3):
-                        centre = centre_velocity(momenta, masses, event, axis)
-                        for i in range(ions):
-                            velocity = spare[at.end + 3 * i + axis, lane] + centre
-                            out_momenta[event, i, axis] = masses[i] * velocity
+                    write(spare, at, lane, event, momenta, masses, out_momenta)
                     energy_error[event] = spare[at.trial, lane]
                     error_estimate[event] = spare[at.trial + 1, lane]
                     sure = spare[at.trial + 1, lane] <= settings.tolerance

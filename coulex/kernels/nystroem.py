@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numba import literal_unroll
 
 from .compiled import compiled
 from .coulomb import forces, move, weighted_force
@@ -24,6 +25,8 @@ class Pair(NamedTuple):
     times: np.ndarray  #: (stages,), c
     positions: np.ndarray  #: (stages, stages), A; the last row is b
     velocities: np.ndarray  #: (2, stages), weights of the new velocity and of its error
+    before: tuple  #: for each stage but the first, a tuple as long as there are stages before it
+    all: tuple
 
 
 @cache
@@ -40,7 +43,9 @@ def pair(name, dtype):
         stages = [[*row, "0"] for row in [*stages, table["b"]]]
         times, weights = [*times, "1"], [[*row, "0"] for row in weights]
     exact = np.vectorize(lambda text: float(Fraction(text)), otypes=[float])
-    return Pair(*(exact(part).astype(dtype) for part in (times, stages, weights)))
+    arrays = (exact(part).astype(dtype) for part in (times, stages, weights))
+    lengths = tuple((0,) * s for s in range(1, len(times)))
+    return Pair(*arrays, lengths, (0,) * len(times))
 
 
 @compiled
@@ -51,21 +56,23 @@ def step(lanes, rows, ions, at, h, pair):
     other stages. Returns twice the kinetic energy, and the squares of the error estimate's
     norms: mass-weighted, 2 sum |dp|^2/2m, and of the whole vector of momenta.
     """
-    size, stages = 3 * ions, pair.times.size
+    size = 3 * len(ions)
     h2 = h * h
-    for s in range(1, stages):
+    s = 0
+    for before in literal_unroll(pair.before):
+        s += 1
         later = h * pair.times[s]
-        for i in range(ions):
-            push = weighted_force(lanes, rows, pair.positions, s, s, at.f + 3 * i, size)
+        for i in range(len(ions)):
+            push = weighted_force(lanes, rows, pair.positions, s, before, at.f + 3 * i, size)
             scale = h2 * load(lanes, rows, at.inverse_masses + i)
             move(lanes, rows, at.x + 3 * i, later, at.v + 3 * i, scale, push, at.trial + 3 * i)
         forces(lanes, rows, ions, at.trial, at.pairs, at.f + s * size)
 
     zero = splat(lanes, 0.0)
     twice_kinetic, weighted_error, error = zero, zero, zero
-    for i in range(ions):
-        push = weighted_force(lanes, rows, pair.velocities, 0, stages, at.f + 3 * i, size)
-        off = weighted_force(lanes, rows, pair.velocities, 1, stages, at.f + 3 * i, size)
+    for i in range(len(ions)):
+        push = weighted_force(lanes, rows, pair.velocities, 0, pair.all, at.f + 3 * i, size)
+        off = weighted_force(lanes, rows, pair.velocities, 1, pair.all, at.f + 3 * i, size)
         mass = load(lanes, rows, at.masses + i)
         inverse = load(lanes, rows, at.inverse_masses + i)
         scale = h * inverse

@@ -40,6 +40,10 @@ from numba.extending import (
 )
 
 
+#: slots in a row of a pool, per lane: rows of the compiler's own numbers need no multiplication
+POOL = 4
+
+
 @dataclass(frozen=True)
 class Lanes:
     """How a kernel is compiled: precision, number of lanes, instruction set."""
@@ -142,12 +146,12 @@ def from_bits(lanes, number):
 
 
 def take(rows, row, slot, mask, other):
-    """Fill the lanes of `mask` from consecutive slots of a row; the others keep `other`."""
+    """Fill the lanes of `mask` from consecutive slots of a pool's row; others keep `other`."""
     return rows[row, slot] if mask else other
 
 
 def put(rows, row, slot, value, mask):
-    """Write the lanes of `mask` to consecutive slots of a row."""
+    """Write the lanes of `mask` to consecutive slots of a pool's row."""
     if mask:
         rows[row, slot] = value
 
@@ -263,14 +267,13 @@ def _spread(context, builder, lanes, value, kind):
     return builder.shuffle_vector(first, nothing, order)
 
 
-def _address(context, builder, lanes, rows, values, pointee):
-    """Return a pointer into a C-ordered array at (row,) or (row, slot)."""
+def _address(context, builder, rows, values, width, pointee):
+    """Return a pointer into a C-ordered array with rows of `width`, at (row,) or (row, slot)."""
     array = context.make_array(rows)(context, builder, values[0])
-    index = builder.mul(values[1], cgutils.unpack_tuple(builder, array.shape)[1])
-    if len(values) > 2:
-        index = builder.add(index, values[2])
-    pointer = builder.bitcast(builder.gep(array.data, [index]), pointee.as_pointer())
-    return pointer, lanes.dtype.bitwidth // 8
+    index = builder.mul(values[1], ir.IntType(64)(width))
+    for slot in values[2:]:
+        index = builder.add(index, slot)
+    return builder.bitcast(builder.gep(array.data, [index]), pointee.as_pointer())
 
 
 def _indices(context, builder, kinds, values):
@@ -281,17 +284,17 @@ def _indices(context, builder, kinds, values):
 def _(context, builder, sig, values):
     lanes, rows = sig.args[:2]
     index = _indices(context, builder, sig.args[2:], values[2:])
-    where, align = _address(context, builder, lanes, rows, [values[1], *index], _vector(lanes))
-    return builder.load(where, align=align)
+    place = [values[1], *index]
+    where = _address(context, builder, rows, place, lanes.width, _vector(lanes))
+    return builder.load(where, align=lanes.dtype.bitwidth // 8)
 
 
 @_compiles(store, types.Array, types.Integer, Vector, to=lambda *_: types.none)
 def _(context, builder, sig, values):
-    rows, row, vector = sig.args
-    index = _indices(context, builder, [row], values[1:2])
-    pointee = _vector(vector.lanes)
-    where, align = _address(context, builder, vector.lanes, rows, [values[0], *index], pointee)
-    builder.store(values[2], where, align=align)
+    rows, row, lanes = *sig.args[:2], sig.args[2].lanes
+    place = [values[0], *_indices(context, builder, [row], values[1:2])]
+    where = _address(context, builder, rows, place, lanes.width, _vector(lanes))
+    builder.store(values[2], where, align=lanes.dtype.bitwidth // 8)
     return context.get_dummy_value()
 
 
@@ -433,8 +436,8 @@ def _(context, builder, sig, values):
 )
 def _(context, builder, sig, values):
     lanes, element = sig.return_type.lanes, _vector(sig.return_type.lanes).element
-    index = _indices(context, builder, sig.args[1:3], values[1:3])
-    where, _align = _address(context, builder, lanes, sig.args[0], [values[0], *index], element)
+    place = [values[0], *_indices(context, builder, sig.args[1:3], values[1:3])]
+    where = _address(context, builder, sig.args[0], place, POOL * lanes.width, element)
     name = f"llvm.masked.expandload.{_suffix(lanes)}"
     return _call(builder, name, _vector(lanes), where, values[3], values[4])
 
@@ -443,10 +446,9 @@ def _(context, builder, sig, values):
     put, types.Array, types.Integer, types.Integer, Vector, Mask, to=lambda *_: types.none
 )
 def _(context, builder, sig, values):
-    lanes = sig.args[3].lanes
-    element = _vector(lanes).element
-    index = _indices(context, builder, sig.args[1:3], values[1:3])
-    where, _align = _address(context, builder, lanes, sig.args[0], [values[0], *index], element)
+    lanes, element = sig.args[3].lanes, _vector(sig.args[3].lanes).element
+    place = [values[0], *_indices(context, builder, sig.args[1:3], values[1:3])]
+    where = _address(context, builder, sig.args[0], place, POOL * lanes.width, element)
     name = f"llvm.masked.compressstore.{_suffix(lanes)}"
     _call(builder, name, ir.VoidType(), values[3], where, values[4])
     return context.get_dummy_value()

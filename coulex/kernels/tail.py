@@ -16,6 +16,7 @@ is the first-order tail: each pair on a straight line at the mean of present and
 from typing import NamedTuple
 
 import numpy as np
+from numba import literal_unroll
 from numpy.polynomial.legendre import leggauss
 
 from .compiled import compiled
@@ -26,7 +27,8 @@ from .simd import fma, load, select, splat, sqrt, store
 class Ladder(NamedTuple):
     """The constants of all sweeps; arrays are as long as the sweep with the most nodes."""
 
-    nodes: np.ndarray  #: (sweeps,), how many nodes
+    nodes: np.ndarray  #: (sweeps + 1,), how many nodes each sweep has; 0 behind the last one
+    counts: tuple  #: the same, for each sweep, as tuples of that length
     times: np.ndarray  #: (nodes,), tau at the nodes of the first sweep
     logs: np.ndarray  #: (nodes,), ln(1 + tau) there
     velocity: np.ndarray  #: (sweeps, nodes), b_l tau'_l
@@ -79,7 +81,8 @@ def ladder(nodes, power, dtype):
     first = (1 - _gauss(nodes[0])[0]) ** -power
     node_weights = node_weights.reshape(sweeps * most, most)
     arrays = (first - 1, np.log(first), velocity, node_times, node_weights)
-    return Ladder(np.array(nodes), *(a.astype(dtype) for a in arrays))
+    counts = tuple((0,) * count for count in nodes)
+    return Ladder(np.array([*nodes, 0]), counts, *(a.astype(dtype) for a in arrays))
 
 
 @compiled
@@ -91,10 +94,10 @@ def straight_lines(lanes, rows, ions, at):
     """
     x, v, end, gained = at.x, at.v, at.end, at.trial
     zero = splat(lanes, 0.0)
-    for row in range(gained, gained + 3 * ions):
+    for row in range(gained, gained + 3 * len(ions)):
         store(rows, row, zero)
     pair = at.pairs
-    for i in range(1, ions):
+    for i in range(1, len(ions)):
         for j in range(i):
             rx = load(lanes, rows, x + 3 * i) - load(lanes, rows, x + 3 * j)
             ry = load(lanes, rows, x + 3 * i + 1) - load(lanes, rows, x + 3 * j + 1)
@@ -120,7 +123,7 @@ def straight_lines(lanes, rows, ions, at):
             store(rows, gained + 3 * j, load(lanes, rows, gained + 3 * j) - px)
             store(rows, gained + 3 * j + 1, load(lanes, rows, gained + 3 * j + 1) - py)
             store(rows, gained + 3 * j + 2, load(lanes, rows, gained + 3 * j + 2) - pz)
-    for i in range(ions):
+    for i in range(len(ions)):
         inverse = load(lanes, rows, at.inverse_masses + i)
         for k in range(3 * i, 3 * i + 3):
             gain = load(lanes, rows, gained + k)
@@ -142,12 +145,11 @@ def to_infinity(lanes, rows, ions, at, ladder):
     The change is that of the whole vector of momenta in the last sweep. Before, `at.end` holds
     a guess of the velocities.
     """
-    nodes, times, logs, velocity, node_times, node_weights = ladder
-    most, size = velocity.shape[1], 3 * ions
+    most, size = ladder.velocity.shape[1], 3 * len(ions)
     end, y = at.end, at.trial
     zero = splat(lanes, 0.0)
     gained, pull = zero, zero
-    for i in range(ions):
+    for i in range(len(ions)):
         mass = load(lanes, rows, at.masses + i)
         inverse = load(lanes, rows, at.inverse_masses + i)
         for k in range(3 * i, 3 * i + 3):
@@ -159,9 +161,9 @@ def to_infinity(lanes, rows, ions, at, ladder):
     t = sqrt(t2)
 
     g = at.f + size
-    for k in range(nodes[0]):
-        later = t * times[k]
-        drag = t * logs[k]
+    for k in range(ladder.nodes[0]):
+        later = t * ladder.times[k]
+        drag = t * ladder.logs[k]
         for row in range(size):
             last = load(lanes, rows, end + row)
             change = last - load(lanes, rows, at.v + row)
@@ -171,33 +173,46 @@ def to_infinity(lanes, rows, ions, at, ladder):
 
     moved = zero
     old, new = g, g + most * size
-    for s in range(nodes.size):
-        moved = zero
-        for i in range(ions):
-            impulse = weighted_force(lanes, rows, velocity, s, nodes[s], old + 3 * i, size)
-            mass = load(lanes, rows, at.masses + i)
-            speed = t * load(lanes, rows, at.inverse_masses + i)
-            v, row = at.v + 3 * i, end + 3 * i
-            vx = fma(speed, impulse[0], load(lanes, rows, v))
-            vy = fma(speed, impulse[1], load(lanes, rows, v + 1))
-            vz = fma(speed, impulse[2], load(lanes, rows, v + 2))
-            px = mass * (vx - load(lanes, rows, row))
-            py = mass * (vy - load(lanes, rows, row + 1))
-            pz = mass * (vz - load(lanes, rows, row + 2))
-            moved = fma(px, px, fma(py, py, fma(pz, pz, moved)))
-            store(rows, row, vx)
-            store(rows, row + 1, vy)
-            store(rows, row + 2, vz)
-        if s + 1 == nodes.size:
-            break
-        for k in range(nodes[s + 1]):
-            later = t * node_times[s, k]
-            for i in range(ions):
-                push = weighted_force(
-                    lanes, rows, node_weights, s * most + k, nodes[s], old + 3 * i, size
-                )
-                scale = -(t2 * load(lanes, rows, at.inverse_masses + i))
-                move(lanes, rows, at.x + 3 * i, later, end + 3 * i, scale, push, y + 3 * i)
-            forces(lanes, rows, ions, y, at.pairs, new + k * size)
+    s = 0
+    for count in literal_unroll(ladder.counts):
+        moved = sweep(lanes, rows, ions, at, ladder, count, s, t, old, new)
         old, new = new, old
+        s += 1
+    return moved
+
+
+@compiled
+def sweep(lanes, rows, ions, at, ladder, count, s, t, old, new):
+    """Turn forces at the nodes of sweep `s`, in rows `old`, into those of the next, in `new`.
+
+    Returns the square of the change of the final momenta.
+    """
+    most, size = ladder.velocity.shape[1], 3 * len(ions)
+    moved = splat(lanes, 0.0)
+    for i in range(len(ions)):
+        mass = load(lanes, rows, at.masses + i)
+        speed = t * load(lanes, rows, at.inverse_masses + i)
+        push = weighted_force(lanes, rows, ladder.velocity, s, count, old + 3 * i, size)
+        v, row = at.v + 3 * i, at.end + 3 * i
+        vx = fma(speed, push[0], load(lanes, rows, v))
+        vy = fma(speed, push[1], load(lanes, rows, v + 1))
+        vz = fma(speed, push[2], load(lanes, rows, v + 2))
+        px = mass * (vx - load(lanes, rows, row))
+        py = mass * (vy - load(lanes, rows, row + 1))
+        pz = mass * (vz - load(lanes, rows, row + 2))
+        moved = fma(px, px, fma(py, py, fma(pz, pz, moved)))
+        store(rows, row, vx)
+        store(rows, row + 1, vy)
+        store(rows, row + 2, vz)
+    for k in range(ladder.nodes[s + 1]):
+        later = t * ladder.node_times[s, k]
+        weights = s * most + k
+        for i in range(len(ions)):
+            push = weighted_force(
+                lanes, rows, ladder.node_weights, weights, count, old + 3 * i, size
+            )
+            scale = -(t * t * load(lanes, rows, at.inverse_masses + i))
+            x = at.x + 3 * i
+            move(lanes, rows, x, later, at.end + 3 * i, scale, push, at.trial + 3 * i)
+        forces(lanes, rows, ions, at.trial, at.pairs, new + k * size)
     return moved
