@@ -17,7 +17,6 @@ import numpy as np
 from . import __version__, explosions, frames
 from .dataset import Shard, Target, predicted_bytes
 from .ensemble import Ensemble, orient
-from .errors import InvalidDataError
 from .kernels import simd
 from .molecule import Molecule
 
@@ -49,10 +48,13 @@ class Production:
     def __post_init__(self):
         if self.n < 1:
             msg = f"at least one event is needed, got n = {self.n}"
-            raise InvalidDataError(msg)
+            raise ValueError(msg)
         if self.orientation not in ORIENTATIONS:
             msg = f"orientation must be {', '.join(ORIENTATIONS)}, got {self.orientation!r}"
-            raise InvalidDataError(msg)
+            raise ValueError(msg)
+        if self.tolerance is not None and not 0 < self.tolerance < 1:
+            msg = f"tolerance must lie between 0 and 1, got {self.tolerance}"
+            raise ValueError(msg)
 
     def events(self, first: int, count: int, *, threads: int | None = None) -> dict[str, Any]:
         """Compute some of the events.

@@ -19,7 +19,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 # typer carries its own copy of click since 0.26: reach the class by what typer exports
-UsageError: type[Any] = typer.BadParameter.__mro__[1]
+UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 class Commands(TyperGroup):
@@ -29,7 +29,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            _fail(f"{error.format_message()}", 2, hint=error.ctx)  # type: ignore[attr-defined]
+            _fail(error.format_message(), 2, hint=error.ctx)
         except KeyboardInterrupt:
             _fail("interrupted", 130)
         except (ImportError, MemoryError, OSError, ValueError) as error:
@@ -37,7 +37,7 @@ class Commands(TyperGroup):
         except Exception as error:
             if not hasattr(error, "exit_code") or isinstance(error, typer.Exit):
                 raise
-            _fail(str(error), error.exit_code)  # type: ignore[attr-defined]
+            _fail(str(error), getattr(error, "exit_code", 1))
 
 
 def _fail(message: str, code: int, hint: Any = None) -> None:

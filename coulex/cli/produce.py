@@ -3,6 +3,7 @@
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from coulex import dataset, explosions
@@ -78,6 +79,9 @@ def produce(
             f"job {order.job[0]} of {order.job[1]} has made its shards; the last of the jobs, "
             f"or `coulex data finalize {order.out}`, completes {order.out}"
         )
+        if json:
+            job = f"{order.job[0]}/{order.job[1]}"
+            print_json({"file": str(order.out), "job": job, "complete": False})
         return None
     return _tell(order, work, compile_seconds, json=json)
 
@@ -140,7 +144,9 @@ def predict(order: Order, *, json: bool) -> None:
 def _compile(production: Production) -> float:
     """Have the kernels ready, saying so, and return the seconds that it took."""
     say("preparing the kernels (compiled once, up to half a minute)")
-    seconds = explosions.prepare(production.precision, portable=production.portable)
+    begin = perf_counter()
+    production.events(0, 1, threads=1)
+    seconds = perf_counter() - begin
     say(f"kernels ready after {seconds:.1f} s")
     return seconds
 
