@@ -37,11 +37,7 @@ def read_own(file: h5py.File, size: int) -> tuple[Identity, dict[str, Stored]]:
         msg = f"format is {plain['format']!r}, expected {FORMAT!r}"
         raise CorruptFileError(msg)
     if plain["format_version"] > FORMAT_VERSION:
-        msg = (
-            f"format version {plain['format_version']} needs coulex >= {plain['needs']}; "
-            f"this one reads up to version {FORMAT_VERSION}"
-        )
-        raise CorruptFileError(msg)
+        raise CorruptFileError(_too_new(file))
     stored = {}
     for name in sorted(file, key=_rank):
         if name not in FIELDS:
@@ -71,6 +67,27 @@ def read_own(file: h5py.File, size: int) -> tuple[Identity, dict[str, Stored]]:
     return identity, stored
 
 
+def why_unsealed(file: h5py.File) -> str:
+    """Return what can be said of a file of ours whose headers are not those that it sealed.
+
+    Only what lies in checksummed headers is read, no string of variable length.
+    """
+    version = file.attrs.get("format_version") if "format_version" in file.attrs else 0
+    if isinstance(version, np.integer) and version > FORMAT_VERSION:
+        return _too_new(file)
+    missing = [key for key in (*_ROOT, "sha256") if key not in file.attrs]
+    if missing:
+        return f"attribute {missing[0]!r} of / is missing"
+    return "the headers are damaged, or another program has changed the file"
+
+
+def _too_new(file: h5py.File) -> str:
+    version, needs = file.attrs["format_version"], file.attrs["needs"]
+    needs = needs.decode() if isinstance(needs, bytes) else needs
+    read = f"this one reads up to version {FORMAT_VERSION}"
+    return f"format version {version} needs coulex >= {needs}; {read}"
+
+
 #: attributes of the root and their types
 _ROOT = {
     "format": str,
@@ -97,6 +114,8 @@ def _attribute(holder: h5py.File | h5py.Dataset, key: str) -> Any:
     wanted = _ROOT.get(key, str)
     if isinstance(value, np.integer) and wanted is int:
         return int(value)
+    if isinstance(value, bytes):
+        value = value.decode()
     if not isinstance(value, wanted):
         msg = f"attribute {key!r} must be {wanted.__name__}, got {type(value).__name__}"
         raise CorruptFileError(msg)

@@ -11,7 +11,6 @@ The format is that of HDF5 1.8, whose headers carry checksums; times are left ou
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +19,9 @@ import h5py
 import numpy as np
 from h5py import h5d, h5f, h5fd, h5p, h5s, h5t  # pyright: ignore[reportAttributeAccessIssue]
 
+from .canonical import canonical
 from .fields import FIELDS
+from .seal import SEAL_BYTES, seal
 
 FORMAT = "coulex"
 FORMAT_VERSION = 1
@@ -28,11 +29,6 @@ NEEDS = "0.1"  #: the first coulex that reads FORMAT_VERSION
 
 _ALIGNMENT = 64  # bytes: memory maps of the arrays then suit any vector instruction
 _NO_DIGEST = "0" * 64
-
-
-def canonical(value: Any) -> str:
-    """Return `value` as the one JSON text that equal values share."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -96,10 +92,20 @@ class _Imaginary(io.RawIOBase):
         return self.position
 
     def write(self, data: Any) -> int:
+        self.pieces.pop(self.position, None)  # pieces stay in the order they were written
         self.pieces[self.position] = bytes(data)
         self.position += len(data)
         self.end = max(self.end, self.position)
         return len(data)
+
+    def between(self, start: int, stop: int) -> bytes:
+        """Return what was written from `start` to `stop`, zeros where nothing was."""
+        out = bytearray(stop - start)
+        for offset, piece in self.pieces.items():
+            if start <= offset < stop:
+                out[offset - start : offset - start + len(piece)] = piece
+        assert len(out) == stop - start
+        return bytes(out)
 
     def readinto(self, buffer: Any) -> int:
         buffer[:] = bytes(len(buffer))
@@ -139,6 +145,8 @@ def lay_out(identity: Identity, columns: Mapping[str, Column]) -> Layout:
     with h5py.File(h5f.create(b"imaginary", h5f.ACC_TRUNC, creation, access)) as file:
         for key, value in identity.attributes(columns).items():
             file.attrs[key] = np.int64(value) if isinstance(value, int) else value
+        # of fixed length, in the headers, where it can be read from a file without its seal
+        file.attrs["needs"] = np.bytes_(NEEDS)
         for name, column in columns.items():
             kind = h5t.py_create(column.dtype, logical=True)
             space = h5s.create_simple(column.shape)
@@ -149,7 +157,10 @@ def lay_out(identity: Identity, columns: Mapping[str, Column]) -> Layout:
             offset = made.get_offset()
             if offset is not None:
                 offsets[name] = offset
-    return Layout(imaginary.pieces, offsets, imaginary.end)
+    extents = sorted((offsets[name], columns[name].nbytes) for name in offsets)
+    last = seal(extents, imaginary.end, imaginary.between)
+    pieces = imaginary.pieces | {imaginary.end: last}
+    return Layout(pieces, offsets, imaginary.end + SEAL_BYTES)
 
 
 def _contiguous() -> h5p.PropDCID:

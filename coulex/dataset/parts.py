@@ -17,8 +17,9 @@ from coulex.errors import CorruptFileError, CoulexError, InvalidDataError
 
 from .fields import grows
 from .files import BLOCK_BYTES
-from .headers import Stored, read_foreign, read_own
+from .headers import Stored, read_foreign, read_own, why_unsealed
 from .layout import Column, Identity
+from .seal import seal_is_whole
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,10 @@ def read_part(path: Path) -> Part:
         msg = f"{path} is empty; delete it"
         raise CorruptFileError(msg)
     try:
+        sealed = seal_is_whole(path)
         with h5py.File(path, "r", locking=False) as file:
+            if "format" in file.attrs and not sealed:
+                raise CorruptFileError(why_unsealed(file))
             foreign = "format" not in file.attrs
             identity, stored = (read_foreign if foreign else read_own)(file, stamp[0])
     except CoulexError as error:

@@ -12,8 +12,9 @@ from typing import Any
 
 from coulex.errors import CorruptFileError, InvalidDataError
 
+from .canonical import canonical
 from .files import read_json, write_json
-from .layout import FORMAT_VERSION, NEEDS, canonical
+from .layout import FORMAT_VERSION, NEEDS
 
 PLAN = "plan.json"
 MANIFEST = "manifest.json"

@@ -13,9 +13,10 @@ import numpy as np
 
 from coulex.errors import CorruptFileError, InvalidDataError
 
+from .canonical import canonical
 from .fields import FIELDS, grows
 from .files import file_digest, read_json
-from .layout import FORMAT_VERSION, canonical
+from .layout import FORMAT_VERSION
 from .parts import Part, read_part
 from .plan import MANIFEST, PLAN, manifest_digest, parts_of
 
