@@ -1,5 +1,6 @@
 """`coulex data`: look at files of events, check them, finish them, convert them."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -133,7 +134,7 @@ def import_(
         "symbols": list(found.symbols),
         **{name: value.tolist() for name, value in constants.items()},
     }
-    provenance = {"command": f"coulex data import {source.name}"}
+    provenance = {"command": _command(source, configuration["imported"], charges, masses)}
     exchange.import_events(
         found, out, constants, configuration, provenance, overwrite=overwrite
     )
@@ -200,6 +201,16 @@ def _describe(data: "Dataset") -> dict[str, Any]:
         "configuration": data.configuration,
         "provenance": data.provenance,
     }
+
+
+def _command(source: Path, declared: dict[str, Any], charges: str | None, masses: str) -> str:
+    """Return the command that makes the same file, without where."""
+    words = ["coulex", "data", "import", source.name]
+    given = {**declared, "charges": charges, "masses": masses if masses != "isotope" else None}
+    for name, value in given.items():
+        if value is not None and name not in ("format", "sha256"):
+            words += ["--" + name.replace("_", "-"), value]
+    return shlex.join(words)
 
 
 def _as_text(value: Any) -> str:

@@ -81,7 +81,7 @@ class Dataset:
         """
         if not self.grows(name):
             return self._constant(name)
-        lengths = [part.columns[name].shape[0] for part in self.parts]
+        lengths = [part.stored[name].column.shape[0] for part in self.parts]
         stop = sum(lengths) if count is None else first + count
         if not 0 <= first <= stop <= sum(lengths):
             msg = f"{name} has {sum(lengths)} rows, not {first} to {stop}"
@@ -94,7 +94,7 @@ class Dataset:
                 pieces.append(part.rows(name, low, high - low))
             start += length
         if not pieces:
-            column = self.parts[0].columns[name]
+            column = self.parts[0].stored[name].column
             return np.empty((0, *column.shape[1:]), column.dtype)
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
@@ -136,7 +136,7 @@ class Dataset:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a whole array."""
-        columns = [part.columns[name] for part in self.parts]
+        columns = [part.stored[name].column for part in self.parts]
         if not self.grows(name):
             return columns[0].shape
         return (sum(c.shape[0] for c in columns), *columns[0].shape[1:])
@@ -146,12 +146,12 @@ class Dataset:
         if name not in self.names:
             msg = f"{self.path} holds no {name!r}; it holds {', '.join(self.names)}"
             raise InvalidDataError(msg)
-        return grows(name, len(self.parts[0].columns[name].shape))
+        return grows(name, len(self.parts[0].stored[name].column.shape))
 
     def _constant(self, name: str) -> np.ndarray:
         part = self.parts[0]
         self._verify_once(part, name)
-        return part.rows(name, 0, part.columns[name].shape[0])
+        return part.rows(name, 0, part.stored[name].column.shape[0])
 
     def _verify_once(self, part: Part, name: str) -> None:
         if (part.path, name) not in self._verified:

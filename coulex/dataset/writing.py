@@ -60,7 +60,7 @@ def merge(path: Path, parts: Sequence[Part]) -> None:
     columns = dict(first.columns)
     for name, column in columns.items():
         if grows(name, len(column.shape)):
-            rows = sum(part.columns[name].shape[0] for part in parts)
+            rows = sum(part.stored[name].column.shape[0] for part in parts)
             columns[name] = Column((rows, *column.shape[1:]), column.dtype)
         else:
             check_constant(parts, name)
@@ -90,7 +90,7 @@ def check_same_arrays(parts: Sequence[Part]) -> None:
 def check_constant(parts: Sequence[Part], name: str) -> None:
     """Raise unless an array such as the masses is the same in all shards."""
     for part in parts:
-        if part.columns[name].sha256 != parts[0].columns[name].sha256:
+        if part.stored[name].column.sha256 != parts[0].columns[name].sha256:
             msg = f"{name} differ between {parts[0].path} and {part.path}; make both again"
             raise CorruptFileError(msg)
 
