@@ -157,11 +157,11 @@ class _Scratch:
     def __init__(self, lanes, options: Accuracy, ions, own_charges, max_steps):
         self.lanes, self.ions = lanes, (0,) * ions
         self.pair, self.ladder = options.pair(lanes.dtype), options.ladder(lanes.dtype)
-        vectors = max(self.pair.times.size, 2 * self.ladder.velocity.shape[1])
+        vectors = max(len(self.pair.stages), 2 * len(self.ladder.most))
         self.at = engine.layout(ions, vectors, own_charges=own_charges)
         self.settings = options.settings(max_steps, refill=max(1, lanes.width // 4))
         shapes = [(self.at.total, lanes.width)] * 2 + [(self.at.kept, 4 * lanes.width)] * 2
-        self.rows = [_aligned(shape, lanes.dtype) for shape in shapes]
+        self.rows = [simd.Rows(shape, lanes.dtype) for shape in shapes]
 
     def explode(self, x, p, m, q, first, last, result):
         with np.errstate(all="ignore"):  # lanes that wait hold anything; seen without a compiler
@@ -170,14 +170,6 @@ class _Scratch:
                 x, p, m, q, first, last,
                 (result.momenta, result.status, result.energy_error, result.error_estimate),
             )  # fmt: skip
-
-
-def _aligned(shape, dtype):
-    """Return zeros that start on a cache line, so that no vector lies across two."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.zeros(size + 64, np.uint8)
-    begin = -raw.ctypes.data % 64
-    return raw[begin : begin + size].view(dtype).reshape(shape)
 
 
 def _threads(threads):

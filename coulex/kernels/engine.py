@@ -18,7 +18,7 @@ import numpy as np
 from .compiled import compiled
 from .coulomb import energies, forces
 from .nystroem import step
-from .simd import bits, fma, from_bits, load, put, rough_rsqrt, select, splat, sqrt, store, take
+from .simd import (bits, fma, from_bits, lane_count, load, put, rough_rsqrt, select, splat, sqrt, store, take)
 from .tail import straight_lines, to_infinity
 
 GOOD, COINCIDENT, STEP_LIMIT, BOUND, INACCURATE = range(5)
@@ -121,19 +121,20 @@ def pull(lanes, rows, kept, mask, pool, count):
 
 
 @compiled
-def place(rows, at, lane, event, positions, momenta, masses):
-    """Put positions, relative to the first ion, and velocities of an event into a lane."""
-    for axis in range(3):
-        first = positions[event, 0, axis]
-        for i in range(positions.shape[1]):
-            rows[at.x + 3 * i + axis, lane] = positions[event, i, axis] - first
-            rows[at.v + 3 * i + axis, lane] = 0.0
-    if len(momenta):
-        for axis in range(3):
-            drift = centre_velocity(momenta, masses, event, axis)
-            for i in range(positions.shape[1]):
-                velocity = momenta[event, i, axis] / masses[i] - drift
-                rows[at.v + 3 * i + axis, lane] = velocity
+def place(rows, ions, at, first, count, positions, momenta, masses):
+    """Put positions, relative to the first ion, and velocities of events into the lanes."""
+    for lane in range(count):
+        for i in range(len(ions)):
+            for axis in range(3):
+                centre = positions[first + lane, 0, axis]
+                rows[at.x + 3 * i + axis, lane] = positions[first + lane, i, axis] - centre
+                rows[at.v + 3 * i + axis, lane] = 0.0
+        if len(momenta):
+            for axis in range(3):
+                drift = centre_velocity(momenta, masses, first + lane, axis)
+                for i in range(len(ions)):
+                    velocity = momenta[first + lane, i, axis] / masses[i] - drift
+                    rows[at.v + 3 * i + axis, lane] = velocity
 
 
 @compiled
@@ -147,16 +148,25 @@ def centre_velocity(momenta, masses, event, axis):
 
 
 @compiled
-def write(rows, at, lane, event, momenta, masses, out_momenta):
-    """Write the momenta that belong to the velocities at the end, with the centre's motion."""
-    for i in range(masses.size):
-        for axis in range(3):
-            out_momenta[event, i, axis] = masses[i] * rows[at.end + 3 * i + axis, lane]
-    if len(momenta):
-        for axis in range(3):
-            drift = centre_velocity(momenta, masses, event, axis)
-            for i in range(masses.size):
-                out_momenta[event, i, axis] += masses[i] * drift
+def write(rows, ions, at, mask, first, momenta, masses, tolerance, results):
+    """Write momenta and errors of the lanes of `mask`, with the motion of the centre."""
+    out_momenta, status, energy_error, error_estimate = results
+    lane = 0
+    while mask >> lane:
+        if mask >> lane & 1:
+            event = first + int(rows[at.event, lane])
+            for i in range(len(ions)):
+                for axis in range(3):
+                    out_momenta[event, i, axis] = rows[at.end + 3 * i + axis, lane]
+            if len(momenta):
+                for axis in range(3):
+                    drift = centre_velocity(momenta, masses, event, axis)
+                    for i in range(len(ions)):
+                        out_momenta[event, i, axis] += masses[i] * drift
+            energy_error[event] = rows[at.trial, lane]
+            error_estimate[event] = rows[at.trial + 1, lane]
+            status[event] = GOOD if rows[at.trial + 1, lane] <= tolerance else INACCURATE
+        lane += 1
 
 
 @compiled
@@ -249,7 +259,7 @@ def advance(lanes, rows, ions, at, active, settings, pair):
     moving = from_bits(lanes, active)
     good = moving & (ratio <= 1.0)
 
-    last = at.f + 3 * len(ions) * (pair.times.size - 1)
+    last = at.f + 3 * len(ions) * (len(pair.stages) - 1)
     for k in range(3 * len(ions)):
         x = select(good, load(lanes, rows, at.trial + k), load(lanes, rows, at.x + k))
         v = select(good, load(lanes, rows, at.end + k), load(lanes, rows, at.v + k))
@@ -273,9 +283,10 @@ def advance(lanes, rows, ions, at, active, settings, pair):
 
 @compiled
 def leave(lanes, rows, ions, at, settings, ladder):
-    """Take every lane to infinity: velocities in `at.end`; return energy, error and a mask.
+    """Take every lane to infinity; return the lanes whose result is accepted.
 
-    Energy and error are relative, of the result; the mask has the lanes that are accepted.
+    Momenta end up in rows `at.end`; the relative errors of energy (of the result) and momenta
+    (estimated) in the first two rows of `at.trial`.
     """
     energy = load(lanes, rows, at.energy)
     kinetic = twice_kinetic(lanes, rows, ions, at, at.v)
@@ -286,18 +297,21 @@ def leave(lanes, rows, ions, at, settings, ladder):
         straight_lines(lanes, rows, ions, at)
     moved = to_infinity(lanes, rows, ions, at, ladder)
 
+    store(rows, at.trial, twice_kinetic(lanes, rows, ions, at, at.end) / energy - 1.0)
     size = splat(lanes, 0.0)
     for i in range(len(ions)):
         mass = load(lanes, rows, at.masses + i)
         for k in range(3 * i, 3 * i + 3):
             momentum = mass * load(lanes, rows, at.end + k)
             size = fma(momentum, momentum, size)
+            store(rows, at.end + k, momentum)
     sure = moved <= size * (settings.tail_tolerance * settings.tail_tolerance)
     final = load(lanes, rows, at.reach) <= settings.least_reach
-    drift = twice_kinetic(lanes, rows, ions, at, at.end) / energy - 1.0
     summed = settings.step_weight * load(lanes, rows, at.error)
     error = (summed + settings.tail_weight * sqrt(moved)) / sqrt(size)
-    return drift, error, bits(sure | final)
+    store(rows, at.trial + 1, error)
+    store(rows, at.reach, 0.3 * load(lanes, rows, at.reach))
+    return bits(sure | final)
 
 
 @compiled
@@ -323,8 +337,8 @@ def explode(
     positions, momenta, masses, charges, first, last, results,
 ):  # fmt: skip
     """Follow events `first` to `last` to infinity, into the arrays of `results`."""
-    out_momenta, status, energy_error, error_estimate = results
-    width = rows.shape[1]
+    out_momenta, status = results[:2]
+    width = lane_count(lanes)
     full = (1 << width) - 1
     waiting, gone = 0, 0  # events in the pools `ready` and `leaving`
     active, parked, coming = 0, 0, first  # lanes that make steps, and that are to leave
@@ -344,13 +358,13 @@ def explode(
             parked = 0
             if waiting < free and coming < last:
                 batch = min(width, last - coming)
+                place(spare, ions, at, coming, batch, positions, momenta, masses)
                 for lane in range(batch):
-                    place(spare, at, lane, coming + lane, positions, momenta, masses)
+                    spare[at.event, lane] = coming + lane - first
                     if len(charges) > 1:
                         set_charges(spare, at, lane, charges, coming + lane)
-                    spare[at.event, lane] = coming + lane - first
                 apart, defined = start(lanes, spare, ions, at, settings)
-                for lane in range(batch):
+                for lane in range(batch if apart != full else 0):
                     if not apart >> lane & 1:
                         event = coming + lane
                         if defined >> lane & 1 and spare[at.scale, lane] * 0.0 == 0.0:
@@ -367,7 +381,7 @@ def explode(
             leaves, stuck = advance(lanes, rows, ions, at, active, settings, pair)
             active &= ~leaves & ~stuck
             parked |= leaves
-            for lane in range(width):
+            for lane in range(width if stuck else 0):
                 if stuck >> lane & 1:
                     event = first + int(rows[at.event, lane])
                     out_momenta[event] = np.nan
@@ -378,21 +392,9 @@ def explode(
             batch = min(width, gone)
             inside = (1 << batch) - 1
             gone = pull(lanes, spare, at.kept, inside, leaving, gone)
-            drift, error, done = leave(lanes, spare, ions, at, settings, ladder)
-            done &= inside
-            store(spare, at.trial, drift)
-            store(spare, at.trial + 1, error)
-            reach = load(lanes, spare, at.reach)
-            store(spare, at.reach, 0.3 * reach)
+            done = leave(lanes, spare, ions, at, settings, ladder) & inside
             waiting = push(lanes, spare, at.kept, inside & ~done, ready, waiting)
-            for lane in range(batch):
-                if done >> lane & 1:
-                    event = first + int(spare[at.event, lane])
-                    write(spare, at, lane, event, momenta, masses, out_momenta)
-                    energy_error[event] = spare[at.trial, lane]
-                    error_estimate[event] = spare[at.trial + 1, lane]
-                    sure = spare[at.trial + 1, lane] <= settings.tolerance
-                    status[event] = GOOD if sure else INACCURATE
+            write(spare, ions, at, done, first, momenta, masses, settings.tolerance, results)
 
 
 @compiled

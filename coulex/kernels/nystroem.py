@@ -16,17 +16,17 @@ from numba import literal_unroll
 
 from .compiled import compiled
 from .coulomb import forces, move, weighted_force
-from .simd import fma, load, splat, store
+from .simd import Rows, fma, load, splat, store
 
 
 class Pair(NamedTuple):
     """A tableau with one row per stage; the last stage stands at the new positions."""
 
-    times: np.ndarray  #: (stages,), c
-    positions: np.ndarray  #: (stages, stages), A; the last row is b
-    velocities: np.ndarray  #: (2, stages), weights of the new velocity and of its error
-    before: tuple  #: for each stage but the first, a tuple as long as there are stages before it
-    all: tuple
+    times: Rows  #: (1, stages), c
+    positions: Rows  #: (stages, stages), A; the last row is b
+    velocities: Rows  #: (2, stages), weights of the new velocity and of its error
+    before: tuple  #: for every stage but the first, a tuple as long as those before it
+    stages: tuple  #: a tuple as long as there are stages
 
 
 @cache
@@ -43,9 +43,9 @@ def pair(name, dtype):
         stages = [[*row, "0"] for row in [*stages, table["b"]]]
         times, weights = [*times, "1"], [[*row, "0"] for row in weights]
     exact = np.vectorize(lambda text: float(Fraction(text)), otypes=[float])
-    arrays = (exact(part).astype(dtype) for part in (times, stages, weights))
-    lengths = tuple((0,) * s for s in range(1, len(times)))
-    return Pair(*arrays, lengths, (0,) * len(times))
+    tables = (Rows.of(exact(part), dtype) for part in (times, stages, weights))
+    before = tuple((0,) * s for s in range(1, len(times)))
+    return Pair(*tables, before, (0,) * len(times))
 
 
 @compiled
@@ -61,7 +61,7 @@ def step(lanes, rows, ions, at, h, pair):
     s = 0
     for before in literal_unroll(pair.before):
         s += 1
-        later = h * pair.times[s]
+        later = h * pair.times[0, s]
         for i in range(len(ions)):
             push = weighted_force(lanes, rows, pair.positions, s, before, at.f + 3 * i, size)
             scale = h2 * load(lanes, rows, at.inverse_masses + i)
@@ -71,8 +71,8 @@ def step(lanes, rows, ions, at, h, pair):
     zero = splat(lanes, 0.0)
     twice_kinetic, weighted_error, error = zero, zero, zero
     for i in range(len(ions)):
-        push = weighted_force(lanes, rows, pair.velocities, 0, pair.all, at.f + 3 * i, size)
-        off = weighted_force(lanes, rows, pair.velocities, 1, pair.all, at.f + 3 * i, size)
+        push = weighted_force(lanes, rows, pair.velocities, 0, pair.stages, at.f + 3 * i, size)
+        off = weighted_force(lanes, rows, pair.velocities, 1, pair.stages, at.f + 3 * i, size)
         mass = load(lanes, rows, at.masses + i)
         inverse = load(lanes, rows, at.inverse_masses + i)
         scale = h * inverse

@@ -26,7 +26,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import config, types
+from numba import config, typeof, types
 from numba.core import cgutils
 from numba.core.typing import signature
 from numba.extending import (
@@ -38,10 +38,6 @@ from numba.extending import (
     typeof_impl,
     unbox,
 )
-
-
-#: slots in a row of a pool, per lane: rows of the compiler's own numbers need no multiplication
-POOL = 4
 
 
 @dataclass(frozen=True)
@@ -75,12 +71,14 @@ def instruction_set() -> str:
     return "fma" if has.get("fma") or has.get("neon") else "portable"
 
 
-def lanes(precision: str, *, portable: bool = False) -> Lanes:
-    """Return the lanes that fill a register of this processor.
+def lanes(precision: str, *, registers: int = 1, portable: bool = False) -> Lanes:
+    """Return the lanes that fill one register of this processor, or two.
 
     Parameters
     ----------
     precision : {"float64", "float32"}
+    registers : int
+        Two, 1 or 2, where one chain of operations is too short to keep the processor busy.
     portable : bool
         Use only operations that give the same bits on every processor.
     """
@@ -89,19 +87,53 @@ def lanes(precision: str, *, portable: bool = False) -> Lanes:
     if config.DISABLE_JIT:
         return Lanes(precision, 1, "portable")
     register = {"avx512": 64, "fma": 32, "portable": 16}[native]
-    return Lanes(precision, register // size, "portable" if portable else native)
+    return Lanes(precision, registers * register // size, "portable" if portable else native)
+
+
+class Rows:
+    """A table of zeros, (rows, slots), that kernels see as a pointer with rows of known length.
+
+    An array of numba's own counts references at every call, which costs more than a short
+    kernel. Tables start on a cache line, so that no vector lies across two.
+    """
+
+    def __init__(self, shape, dtype):
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        raw = np.zeros(size + 64, np.uint8)
+        begin = -raw.ctypes.data % 64
+        self.array = raw[begin : begin + size].view(dtype).reshape(shape)
+        self.address = self.array.ctypes.data
+
+    @classmethod
+    def of(cls, values, dtype):
+        """Return a table of these values; a list becomes its only row."""
+        values = np.atleast_2d(np.asarray(values, float))
+        rows = cls(values.shape, dtype)
+        rows.array[:] = values
+        return rows
+
+    def __getitem__(self, place):
+        return self.array[place]
+
+    def __setitem__(self, place, value):
+        self.array[place] = value
 
 
 # The functions as plain Python, on one lane. The compiled ones follow below.
 
 
+def lane_count(lanes):
+    """Return how many lanes there are."""
+    return lanes.width
+
+
 def load(lanes, rows, row):
-    """Return row `row` of the scratch array `rows` (rows, lanes)."""
+    """Return a row of a table with as many slots as lanes."""
     return rows[row, 0]
 
 
 def store(rows, row, value):
-    """Put `value` into row `row` of the scratch array."""
+    """Put `value` into a row."""
     rows[row, 0] = value
 
 
@@ -146,12 +178,12 @@ def from_bits(lanes, number):
 
 
 def take(rows, row, slot, mask, other):
-    """Fill the lanes of `mask` from consecutive slots of a pool's row; others keep `other`."""
+    """Fill the lanes of `mask` from consecutive slots of a row; others keep `other`."""
     return rows[row, slot] if mask else other
 
 
 def put(rows, row, slot, value, mask):
-    """Write the lanes of `mask` to consecutive slots of a pool's row."""
+    """Write the lanes of `mask` to consecutive slots of a row."""
     if mask:
         rows[row, slot] = value
 
@@ -183,10 +215,23 @@ class Mask(types.Type):
         super().__init__(f"mask<{lanes.name}>")
 
 
+class RowsType(types.Type):
+    """A pointer to numbers in rows of a known length."""
+
+    def __init__(self, dtype, slots):
+        self.dtype, self.slots = dtype, slots
+        super().__init__(f"rows({slots}x{dtype})")
+
+
 @typeof_impl.register(Lanes)
 def _(value, _context):
     dtype = types.float32 if value.dtype == "float32" else types.float64
     return LanesType(dtype, value.width, value.instructions, value.sources)
+
+
+@typeof_impl.register(Rows)
+def _(value, _context):
+    return RowsType(typeof(value.array).dtype, value.array.shape[1])
 
 
 register_model(LanesType)(models.OpaqueModel)
@@ -197,13 +242,30 @@ def _(_type, _object, context):
     return NativeValue(context.context.get_dummy_value())
 
 
+def _element(kind):
+    return ir.FloatType() if kind.dtype == types.float32 else ir.DoubleType()
+
+
 def _vector(lanes):
-    element = ir.FloatType() if lanes.dtype == types.float32 else ir.DoubleType()
-    return ir.VectorType(element, lanes.width)
+    return ir.VectorType(_element(lanes), lanes.width)
 
 
 def _mask(lanes):
     return ir.VectorType(ir.IntType(1), lanes.width)
+
+
+@register_model(RowsType)
+class _RowsModel(models.PrimitiveModel):
+    def __init__(self, manager, fe_type):
+        super().__init__(manager, fe_type, _element(fe_type).as_pointer())
+
+
+@unbox(RowsType)
+def _(kind, value, context):
+    number = context.pyapi.object_getattr_string(value, "address")
+    address = context.pyapi.long_as_voidptr(number)
+    context.pyapi.decref(number)
+    return NativeValue(context.builder.bitcast(address, _element(kind).as_pointer()))
 
 
 @register_model(Vector)
@@ -267,35 +329,56 @@ def _spread(context, builder, lanes, value, kind):
     return builder.shuffle_vector(first, nothing, order)
 
 
-def _address(context, builder, rows, values, width, pointee):
-    """Return a pointer into a C-ordered array with rows of `width`, at (row,) or (row, slot)."""
-    array = context.make_array(rows)(context, builder, values[0])
-    index = builder.mul(values[1], ir.IntType(64)(width))
-    for slot in values[2:]:
+def _address(context, builder, rows, pointer, kinds, place, pointee):
+    """Return a pointer to what stands at `place`, (row,) or (row, slot), of a table."""
+    row, *slots = (
+        context.cast(builder, value, kind, types.intp)
+        for value, kind in zip(place, kinds, strict=True)
+    )
+    index = builder.mul(row, ir.IntType(64)(rows.slots))
+    for slot in slots:
         index = builder.add(index, slot)
-    return builder.bitcast(builder.gep(array.data, [index]), pointee.as_pointer())
+    return builder.bitcast(builder.gep(pointer, [index]), pointee.as_pointer())
 
 
-def _indices(context, builder, kinds, values):
-    return [context.cast(builder, v, k, types.intp) for v, k in zip(values, kinds, strict=True)]
-
-
-@_compiles(load, LanesType, types.Array, types.Integer, to=lambda lanes, *_: Vector(lanes))
+@_compiles(operator.getitem, RowsType, types.BaseTuple, to=lambda rows, _: rows.dtype)
 def _(context, builder, sig, values):
-    lanes, rows = sig.args[:2]
-    index = _indices(context, builder, sig.args[2:], values[2:])
-    place = [values[1], *index]
-    where = _address(context, builder, rows, place, lanes.width, _vector(lanes))
+    rows, place = sig.args
+    index = cgutils.unpack_tuple(builder, values[1])
+    return builder.load(
+        _address(context, builder, rows, values[0], place.types, index, _element(rows))
+    )
+
+
+@_compiles(
+    operator.setitem, RowsType, types.BaseTuple, types.Number, to=lambda *_: types.none
+)
+def _(context, builder, sig, values):
+    rows, place, kind = sig.args
+    index = cgutils.unpack_tuple(builder, values[1])
+    where = _address(context, builder, rows, values[0], place.types, index, _element(rows))
+    builder.store(context.cast(builder, values[2], kind, rows.dtype), where)
+    return context.get_dummy_value()
+
+
+@_compiles(load, LanesType, RowsType, types.Integer, to=lambda lanes, *_: Vector(lanes))
+def _(context, builder, sig, values):
+    lanes, rows, row = sig.args
+    where = _address(context, builder, rows, values[1], [row], values[2:], _vector(lanes))
     return builder.load(where, align=lanes.dtype.bitwidth // 8)
 
 
-@_compiles(store, types.Array, types.Integer, Vector, to=lambda *_: types.none)
+@_compiles(store, RowsType, types.Integer, Vector, to=lambda *_: types.none)
 def _(context, builder, sig, values):
     rows, row, lanes = *sig.args[:2], sig.args[2].lanes
-    place = [values[0], *_indices(context, builder, [row], values[1:2])]
-    where = _address(context, builder, rows, place, lanes.width, _vector(lanes))
+    where = _address(context, builder, rows, values[0], [row], values[1:2], _vector(lanes))
     builder.store(values[2], where, align=lanes.dtype.bitwidth // 8)
     return context.get_dummy_value()
+
+
+@_compiles(lane_count, LanesType, to=lambda _: types.int64)
+def _(_context, _builder, sig, _values):
+    return ir.IntType(64)(sig.args[0].width)
 
 
 @_compiles(splat, LanesType, types.Number, to=lambda lanes, _: Vector(lanes))
@@ -382,8 +465,24 @@ def _(_context, builder, sig, values):
 def _estimate(builder, lanes, a):
     """The processor's reciprocal square root, relative error below 2**-14 (AVX-512)."""
     name = f"llvm.x86.avx512.rsqrt14.p{'s' if lanes.dtype == types.float32 else 'd'}.512"
-    every = ir.IntType(lanes.width)(-1)
-    return _call(builder, name, _vector(lanes), a, _constant(lanes, 0.0), every)
+    size = 512 // lanes.dtype.bitwidth
+    register = ir.VectorType(_element(lanes), size)
+    nothing, every = ir.Constant(register, [0.0] * size), ir.IntType(size)(-1)
+
+    def part(first, count):
+        return ir.Constant(
+            ir.VectorType(ir.IntType(32), count), list(range(first, first + count))
+        )
+
+    parts = [
+        _call(builder, name, register, builder.shuffle_vector(a, a, part(first, size)),
+              nothing, every)
+        for first in range(0, lanes.width, size)
+    ]
+    whole = parts[0]
+    if len(parts) > 1:
+        whole = builder.shuffle_vector(*parts, part(0, lanes.width))
+    return whole
 
 
 @_compiles(rough_rsqrt, Vector, to=lambda a: a)
@@ -432,23 +531,19 @@ def _(context, builder, sig, values):
 
 
 @_compiles(
-    take, types.Array, types.Integer, types.Integer, Mask, Vector, to=lambda *kinds: kinds[-1]
+    take, RowsType, types.Integer, types.Integer, Mask, Vector, to=lambda *kinds: kinds[-1]
 )
 def _(context, builder, sig, values):
-    lanes, element = sig.return_type.lanes, _vector(sig.return_type.lanes).element
-    place = [values[0], *_indices(context, builder, sig.args[1:3], values[1:3])]
-    where = _address(context, builder, sig.args[0], place, POOL * lanes.width, element)
+    rows, place, lanes = sig.args[0], sig.args[1:3], sig.return_type.lanes
+    where = _address(context, builder, rows, values[0], place, values[1:3], _element(lanes))
     name = f"llvm.masked.expandload.{_suffix(lanes)}"
     return _call(builder, name, _vector(lanes), where, values[3], values[4])
 
 
-@_compiles(
-    put, types.Array, types.Integer, types.Integer, Vector, Mask, to=lambda *_: types.none
-)
+@_compiles(put, RowsType, types.Integer, types.Integer, Vector, Mask, to=lambda *_: types.none)
 def _(context, builder, sig, values):
-    lanes, element = sig.args[3].lanes, _vector(sig.args[3].lanes).element
-    place = [values[0], *_indices(context, builder, sig.args[1:3], values[1:3])]
-    where = _address(context, builder, sig.args[0], place, POOL * lanes.width, element)
+    rows, place, lanes = sig.args[0], sig.args[1:3], sig.args[3].lanes
+    where = _address(context, builder, rows, values[0], place, values[1:3], _element(lanes))
     name = f"llvm.masked.compressstore.{_suffix(lanes)}"
     _call(builder, name, ir.VoidType(), values[3], where, values[4])
     return context.get_dummy_value()

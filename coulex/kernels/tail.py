@@ -21,19 +21,18 @@ from numpy.polynomial.legendre import leggauss
 
 from .compiled import compiled
 from .coulomb import forces, move, weighted_force
-from .simd import fma, load, select, splat, sqrt, store
+from .simd import Rows, fma, load, select, splat, sqrt, store
 
 
 class Ladder(NamedTuple):
-    """The constants of all sweeps; arrays are as long as the sweep with the most nodes."""
+    """The constants of all sweeps; rows are as long as the sweep with the most nodes."""
 
-    nodes: np.ndarray  #: (sweeps + 1,), how many nodes each sweep has; 0 behind the last one
-    counts: tuple  #: the same, for each sweep, as tuples of that length
-    times: np.ndarray  #: (nodes,), tau at the nodes of the first sweep
-    logs: np.ndarray  #: (nodes,), ln(1 + tau) there
-    velocity: np.ndarray  #: (sweeps, nodes), b_l tau'_l
-    node_times: np.ndarray  #: (sweeps, nodes), tau_k at the nodes of the next sweep
-    node_weights: np.ndarray  #: (sweeps * nodes, nodes), W_kl tau'_l for the next sweep
+    sweeps: tuple  #: for each sweep, tuples as long as its nodes, and as those of the next one
+    times: Rows  #: (2, nodes), tau and ln(1 + tau) at the nodes of the first sweep
+    velocity: Rows  #: (sweeps, nodes), b_l tau'_l
+    node_times: Rows  #: (sweeps, nodes), tau_k at the nodes of the next sweep
+    node_weights: Rows  #: (sweeps * nodes, nodes), W_kl tau'_l for the next sweep
+    most: tuple  #: a tuple as long as the sweep with the most nodes
 
 
 def _gauss(count):
@@ -78,11 +77,13 @@ def ladder(nodes, power, dtype):
             ends = _gauss(nodes[s + 1])[0]
             node_times[s, : ends.size] = (1 - ends) ** -power - 1
             node_weights[s, : ends.size, :count] = _displacement(w, power, ends) * slope
+    times = np.zeros((2, most))
     first = (1 - _gauss(nodes[0])[0]) ** -power
+    times[:, : nodes[0]] = first - 1, np.log(first)
     node_weights = node_weights.reshape(sweeps * most, most)
-    arrays = (first - 1, np.log(first), velocity, node_times, node_weights)
-    counts = tuple((0,) * count for count in nodes)
-    return Ladder(np.array([*nodes, 0]), counts, *(a.astype(dtype) for a in arrays))
+    tables = (Rows.of(t, dtype) for t in (times, velocity, node_times, node_weights))
+    counts = [(0,) * count for count in (*nodes, 0)]
+    return Ladder(tuple(zip(counts[:-1], counts[1:], strict=True)), *tables, (0,) * most)
 
 
 @compiled
@@ -145,7 +146,7 @@ def to_infinity(lanes, rows, ions, at, ladder):
     The change is that of the whole vector of momenta in the last sweep. Before, `at.end` holds
     a guess of the velocities.
     """
-    most, size = ladder.velocity.shape[1], 3 * len(ions)
+    most, size = len(ladder.most), 3 * len(ions)
     end, y = at.end, at.trial
     zero = splat(lanes, 0.0)
     gained, pull = zero, zero
@@ -161,9 +162,9 @@ def to_infinity(lanes, rows, ions, at, ladder):
     t = sqrt(t2)
 
     g = at.f + size
-    for k in range(ladder.nodes[0]):
-        later = t * ladder.times[k]
-        drag = t * ladder.logs[k]
+    for k in range(len(ladder.sweeps[0][0])):
+        later = t * ladder.times[0, k]
+        drag = t * ladder.times[1, k]
         for row in range(size):
             last = load(lanes, rows, end + row)
             change = last - load(lanes, rows, at.v + row)
@@ -174,25 +175,25 @@ def to_infinity(lanes, rows, ions, at, ladder):
     moved = zero
     old, new = g, g + most * size
     s = 0
-    for count in literal_unroll(ladder.counts):
-        moved = sweep(lanes, rows, ions, at, ladder, count, s, t, old, new)
+    for nodes in literal_unroll(ladder.sweeps):
+        moved = sweep(lanes, rows, ions, at, ladder, nodes, s, t, old, new)
         old, new = new, old
         s += 1
     return moved
 
 
 @compiled
-def sweep(lanes, rows, ions, at, ladder, count, s, t, old, new):
+def sweep(lanes, rows, ions, at, ladder, nodes, s, t, old, new):
     """Turn forces at the nodes of sweep `s`, in rows `old`, into those of the next, in `new`.
 
     Returns the square of the change of the final momenta.
     """
-    most, size = ladder.velocity.shape[1], 3 * len(ions)
+    most, size = len(ladder.most), 3 * len(ions)
     moved = splat(lanes, 0.0)
     for i in range(len(ions)):
         mass = load(lanes, rows, at.masses + i)
         speed = t * load(lanes, rows, at.inverse_masses + i)
-        push = weighted_force(lanes, rows, ladder.velocity, s, count, old + 3 * i, size)
+        push = weighted_force(lanes, rows, ladder.velocity, s, nodes[0], old + 3 * i, size)
         v, row = at.v + 3 * i, at.end + 3 * i
         vx = fma(speed, push[0], load(lanes, rows, v))
         vy = fma(speed, push[1], load(lanes, rows, v + 1))
@@ -204,12 +205,12 @@ def sweep(lanes, rows, ions, at, ladder, count, s, t, old, new):
         store(rows, row, vx)
         store(rows, row + 1, vy)
         store(rows, row + 2, vz)
-    for k in range(ladder.nodes[s + 1]):
+    for k in range(len(nodes[1])):
         later = t * ladder.node_times[s, k]
         weights = s * most + k
         for i in range(len(ions)):
             push = weighted_force(
-                lanes, rows, ladder.node_weights, weights, count, old + 3 * i, size
+                lanes, rows, ladder.node_weights, weights, nodes[0], old + 3 * i, size
             )
             scale = -(t * t * load(lanes, rows, at.inverse_masses + i))
             x = at.x + 3 * i
