@@ -68,14 +68,14 @@ def ker(*files: Events, bins: int = 400) -> Figure:
     edges = np.linspace(0, 1.08 * max(highest), bins + 1)
     figure = _figure(7, 5.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    said = []
+    said = ""
     colours: dict[str, str] = {}
     for events, style in zip(files, _STYLES * (len(files) // 4 + 1), strict=False):
         cuts = Cuts()
         counts = _spectra(events, edges, cuts)
         density = counts / (cuts.drawn * (edges[1] - edges[0]))
-        said.append(cuts.said())
-        label = events.name if len(files) > 1 else None
+        said = cuts.said()
+        label = f"{events.name}: {said}" if len(files) > 1 else None
         above.stairs(density[0], edges, color=_INK, linestyle=style, label=label)
         if len(files) == 1:
             above.stairs(density[0], edges, fill=True, color=_INK, alpha=0.12)
@@ -90,12 +90,12 @@ def ker(*files: Events, bins: int = 400) -> Figure:
             )
             colours.setdefault(name, _COLOURS[len(colours) % len(_COLOURS)])
     single = len(files) == 1
-    _entitle(above, files[0].name if single else "Kinetic-energy release", " | ".join(said))
+    _entitle(above, files[0].name if single else "Kinetic-energy release", said * single)
     above.set_ylabel("KER (1/eV)")
     below.set_ylabel("single ions (1/eV)")
     below.set_xlabel("kinetic energy (eV)")
     if not single:
-        above.legend(frameon=False, fontsize=9)
+        above.legend(frameon=False, fontsize=8)
     below.legend(frameon=False, fontsize=9, ncols=1 + len(colours) // 6)
     for axes in (above, below):
         axes.set_xlim(edges[0], edges[-1])

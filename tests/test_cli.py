@@ -23,6 +23,8 @@ HEAVY = ("torch", "numba", "ase", "scipy", "e3nn", "matplotlib.pyplot", "matplot
 @pytest.fixture(autouse=True)
 def _folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # no commit in the file: what is committed while these tests run shall not matter
+    monkeypatch.setenv("GIT_DIR", os.devnull)
 
 
 def coulex_(line, code=0):
@@ -279,7 +281,11 @@ def test_plots_that_cannot_be_drawn(tmp_path):
     simulate("OCS -n 20 -o bad.h5 --max-steps 1 --tolerance 1e-12", 1)
     simulate("CO -n 5 -o co.h5")
     for line, code, message in (
-        ("ker bad.h5 -o fig.png", 1, "nothing is left to draw of 20 events; 20 with bad status"),
+        (
+            "ker bad.h5 -o fig.png",
+            1,
+            "nothing is left to draw of 20 events; 20 with bad status",
+        ),
         ("newton co.h5 -o fig.png", 1, "needs three ions, the file has 2"),
         ("dalitz co.h5 -o fig.png", 1, "needs three ions, the file has 2"),
         ("newton a.h5 --ions 1,2,9 -o fig.png", 1, "three different ions from 1 to 3"),

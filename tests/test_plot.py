@@ -190,7 +190,7 @@ def test_newton_of_four_ions_takes_a_choice(momenta):
 def test_overlaid_files_are_named(momenta):
     figure = plot.ker(events_of(momenta), events_of(momenta / 2, name="slow"))
     labels = [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
-    assert labels == ["OCS", "slow"]
+    assert labels == ["OCS: 2,000 events", "slow: 2,000 events"]
 
 
 def test_ker_counts_every_event(momenta):

@@ -79,9 +79,7 @@ def test_recoil_frame_is_one_rotation_of_both():
     assert np.abs(p[:, 0, 1:]).max() < 1e-9
     assert (p[:, 1, 1] > 0).all()
     for one, other in (("initial_positions", "momenta"), ("momenta", "momenta")):
-        inner = [
-            np.einsum("nik,njk->nij", made[one], made[other]) for made in (given, recoil)
-        ]
+        inner = [np.einsum("nik,njk->nij", made[one], made[other]) for made in (given, recoil)]
         assert np.abs(inner[0] - inner[1]).max() < 1e-12 * np.abs(inner[0]).max()
 
 
@@ -94,9 +92,7 @@ def test_an_event_that_fails_has_a_status_and_no_momenta():
 
 
 def digest_of_run(path, made, *, shard_events, threads):
-    with Target(
-        path, made.configuration(), {}, made.n, shard_events=shard_events
-    ) as target:
+    with Target(path, made.configuration(), {}, made.n, shard_events=shard_events) as target:
         work = run(made, target, threads=threads)
         assert (work.events, work.stopped) == (made.n, False)
         target.finalize()
@@ -161,7 +157,11 @@ def test_configuration_is_all_that_counts_and_is_json():
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"n": 0}, "at least one event"), ({"orientation": "up"}, "given, random, recoil"), ({"tolerance": 0.0}, "between 0 and 1")],
+    [
+        ({"n": 0}, "at least one event"),
+        ({"orientation": "up"}, "given, random, recoil"),
+        ({"tolerance": 0.0}, "between 0 and 1"),
+    ],
 )
 def test_a_wrong_production_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):

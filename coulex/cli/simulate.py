@@ -64,19 +64,12 @@ def simulate(
     json: o.Json = False,
 ) -> None:
     """Simulate the Coulomb explosions of a molecule."""
-    if resume and overwrite:
-        msg = "--resume continues a run, --overwrite starts it anew; give one of them"
-        raise typer.BadParameter(msg)
+    _check_choice(resume, overwrite)
     geometry = {"sigma": sigma, "radius": radius, "min_distance": min_distance}
     geometry |= {"first_bond": first_bond, "second_bond": second_bond, "angle": angle}
     _check_needs(ensemble, geometry)
-    read, frames = _read(
-        molecule,
-        ensemble == "frames",
-        units=units,
-        ignore_cell=ignore_cell,
-        min_distance_angstrom=min(_CLOSEST, min_distance or _CLOSEST),
-    )
+    believed = min(_CLOSEST, min_distance or _CLOSEST)
+    read, frames = _read(molecule, ensemble == "frames", units, ignore_cell, believed)
     from coulex.production import Production
 
     from .produce import Order, predict, produce
@@ -136,10 +129,24 @@ def _check_needs(ensemble: str, geometry: dict[str, Any]) -> None:
         raise typer.BadParameter(msg)
 
 
-def _read(text: str, wants_frames: bool, **settings: Any) -> tuple["Molecule", Any]:
+def _check_choice(resume: bool, overwrite: bool) -> None:
+    if resume and overwrite:
+        msg = "--resume continues a run, --overwrite starts it anew; give one of them"
+        raise typer.BadParameter(msg)
+
+
+def _read(
+    text: str,
+    wants_frames: bool,
+    units: str | None,
+    ignore_cell: bool,
+    min_distance_angstrom: float,
+) -> tuple["Molecule", Any]:
     """Return a molecule of the library or of a file, and the frames where they are wanted."""
     from coulex.molecule import Molecule
 
+    settings: dict[str, Any] = {"units": units, "ignore_cell": ignore_cell}
+    settings |= {"min_distance_angstrom": min_distance_angstrom}
     is_file = Path(text).exists() or Path(text).suffix != "" or "/" in text
     if wants_frames and not is_file:
         msg = f"--ensemble frames needs a structure file, got {text!r}"
@@ -217,6 +224,6 @@ def canonical_command(context: typer.Context) -> str:
         elif value is True:
             words.append(parameter.opts[0])
         else:
-            text = ":".join(f"{end:g}" for end in value) if isinstance(value, tuple) else value
+            text = ":".join(repr(end) for end in value) if isinstance(value, tuple) else value
             words += [parameter.opts[0], str(text)]
     return shlex.join(words)
