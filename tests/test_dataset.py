@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import struct
 
 import h5py
 import numpy as np
@@ -262,6 +263,15 @@ def test_a_wrong_shape_is_refused_before_any_allocation(tmp_path):
         file.create_dataset("momenta", (2**50, 3, 3), "f8").attrs["units"] = "au"
     with pytest.raises(CorruptFileError, match=r"claims \d{17} bytes of a file of \d{4}"):
         dataset.open(tmp_path / "lab.h5")
+
+
+def test_an_array_beyond_the_end_of_its_file_is_refused(tmp_path):
+    """Old headers have no checksum: five events become 2^40; new HDF5 libraries notice too."""
+    path = foreign(tmp_path / "lab.h5")
+    for _ in range(path.read_bytes().count(struct.pack("<QQQ", 5, 3, 3))):
+        change(path, struct.pack("<QQQ", 5, 3, 3), struct.pack("<QQQ", 2**40, 3, 3))
+    with pytest.raises(CorruptFileError, match="claims 7916|invalid dataset size"):
+        dataset.open(path)
 
 
 @pytest.mark.parametrize(
