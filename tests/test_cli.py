@@ -206,12 +206,12 @@ def test_an_unknown_molecule_lists_those_there_are():
 def test_config_stands_in_for_flags_and_flags_override(tmp_path):
     tmp_path.joinpath("run.toml").write_text(
         'molecule = "OCS"\nn = 1e2\nout = "a.h5"\ncharges = [2, 2, 2]\nseed = 3\n'
-        'ensemble = "gaussian"\nsigma = 0.05\nportable = true\n'
+        'ensemble = "gaussian"\nsigma = 0.05\nat_rest = true\n'
         "[isotopes]\nC = 13\n"
     )
     made = as_json(simulate("--config run.toml --seed 4 --json"))
     assert (made["events"], made["seed"], made["file"]) == (100, 4, "a.h5")
-    simulate(f"OCS -n 100 {GAUSSIAN} --isotopes C=13 --portable --seed 4 -o b.h5")
+    simulate(f"OCS -n 100 {GAUSSIAN} --isotopes C=13 --at-rest --seed 4 -o b.h5")
     assert digest("a.h5") == digest("b.h5")
 
 
@@ -278,7 +278,7 @@ def test_plots_from_files(tmp_path):
 
 def test_plots_that_cannot_be_drawn(tmp_path):
     simulate("OCS -n 20 -o a.h5")
-    simulate("OCS -n 20 -o bad.h5 --max-steps 1 --tolerance 1e-12", 1)
+    simulate("OCS -n 20 -o bad.h5 --max-steps 1", 1)
     simulate("CO -n 5 -o co.h5")
     for line, code, message in (
         (

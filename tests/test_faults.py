@@ -85,8 +85,8 @@ def uninterrupted(tmp_path_factory):
 def test_twenty_kills_leave_whole_shards_and_the_same_file(uninterrupted):
     whole, seconds = uninterrupted
     moments = random.Random(20)
-    killed = complete = 0
-    for _ in range(20):
+    killed = 0
+    while killed < 20:
         process = start(*LONG, "-o", "ocs.h5", "--resume")
         # from the import of Python to the merge of the shards, wherever it is by now
         time.sleep(moments.uniform(0.2, 0.6) * seconds)
@@ -98,9 +98,6 @@ def test_twenty_kills_leave_whole_shards_and_the_same_file(uninterrupted):
         if Path("ocs.h5").exists():  # it appears whole or not at all: start anew
             assert digest("ocs.h5") == whole
             Path("ocs.h5").unlink()
-            complete += 1
-    assert killed >= 15
-    assert complete < 20
     finish(start(*LONG, "-o", "ocs.h5", "--resume"))
     assert digest("ocs.h5") == whole
     assert {path.name for path in Path().iterdir()} == {"ocs.h5"}
@@ -255,7 +252,7 @@ def test_ions_that_stay_bound_have_a_status():
 
 
 def test_events_that_fail_are_written_and_counted():
-    options = ["--max-steps", "1", "--tolerance", "1e-12", "--json"]
+    options = ["--max-steps", "1", "--json"]
     result = simulate("OCS", "-n", 50, "-o", "out.h5", *options, code=1)
     made = json.loads(result.stdout)
     assert made["good"] == 0
