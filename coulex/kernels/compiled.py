@@ -7,8 +7,12 @@ from numba import njit
 
 
 @cache
-def _warn_once(reason):
-    warnings.warn(f"kernels are compiled anew in every process: {reason}", stacklevel=4)
+def _warn_once():
+    msg = (
+        "no folder for compiled kernels can be written, so that every process compiles them "
+        "anew; set NUMBA_CACHE_DIR to one that can"
+    )
+    warnings.warn(msg, stacklevel=4)
 
 
 def compiled(function):
@@ -18,6 +22,6 @@ def compiled(function):
     options = {"nogil": True, "error_model": "numpy"}
     try:
         return njit(cache=True, **options)(function)
-    except RuntimeError as error:  # numba found no folder that it may write to
-        _warn_once(error)
+    except RuntimeError:  # numba found no folder that it may write to
+        _warn_once()
         return njit(**options)(function)

@@ -9,8 +9,8 @@ from .simd import fma, inverse_cube, load, select, splat, sqrt, store
 
 
 @compiled
-def forces(lanes, rows, ions, x, pairs, f):
-    """Write the forces at the positions in rows `x` to rows `f`."""
+def forces(lanes, rows, ions, x, pairs, f, factor):
+    """Write `factor` times the forces at the positions in rows `x` to rows `f`."""
     zero = splat(lanes, 0.0)
     store(rows, f, zero)
     store(rows, f + 1, zero)
@@ -26,7 +26,7 @@ def forces(lanes, rows, ions, x, pairs, f):
             dy = yi - load(lanes, rows, x + 3 * j + 1)
             dz = zi - load(lanes, rows, x + 3 * j + 2)
             square = fma(dx, dx, fma(dy, dy, dz * dz))
-            push = load(lanes, rows, pair) * inverse_cube(square)
+            push = factor * load(lanes, rows, pair) * inverse_cube(square)
             pair += 1
             fx = fma(push, dx, fx)
             fy = fma(push, dy, fy)
@@ -82,12 +82,12 @@ def weighted_force(lanes, rows, weights, at, count, f, stride):
 
 
 @compiled
-def move(lanes, rows, start, factor, by, scale, change, to):
-    """Write start + factor * by + scale * change, three components each, to rows `to`."""
+def move(lanes, rows, shrink, start, factor, by, scale, change, to):
+    """Write shrink * start + factor * by + scale * change, three components, to rows `to`."""
     x, y, z = change
-    here = fma(factor, load(lanes, rows, by), load(lanes, rows, start))
+    here = fma(factor, load(lanes, rows, by), shrink * load(lanes, rows, start))
     store(rows, to, fma(scale, x, here))
-    here = fma(factor, load(lanes, rows, by + 1), load(lanes, rows, start + 1))
+    here = fma(factor, load(lanes, rows, by + 1), shrink * load(lanes, rows, start + 1))
     store(rows, to + 1, fma(scale, y, here))
-    here = fma(factor, load(lanes, rows, by + 2), load(lanes, rows, start + 2))
+    here = fma(factor, load(lanes, rows, by + 2), shrink * load(lanes, rows, start + 2))
     store(rows, to + 2, fma(scale, z, here))

@@ -69,10 +69,9 @@ class Settings(NamedTuple):
     tolerance: float  #: an event with a larger error estimate is not good
     step_tolerance: float  #: of the estimate of one step, mass-weighted
     first_step: float  #: in times of the fastest pair
-    root: int  #: 0, 1, 2 for pairs of order 6, 8, 12: how the step follows the error
+    order: int  #: of the pair: how the step follows the error
     reach: float  #: the tail is tried at this share of potential energy
     least_reach: float  #: and is not refused any more at this one
-    starts: int  #: times that the first-order tail is iterated
     tail_tolerance: float  #: of the last change in the tail
     step_weight: float  #: error of the result per sum of the steps' estimates
     tail_weight: float  #: error of the tail per last change
@@ -121,14 +120,15 @@ def pull(lanes, rows, kept, mask, pool, count):
 
 
 @compiled
-def place(rows, ions, at, first, count, positions, momenta, masses):
+def place(lanes, rows, ions, at, first, count, positions, momenta, masses):
     """Put positions, relative to the first ion, and velocities of events into the lanes."""
+    for row in range(at.v, at.v + 3 * len(ions)):
+        store(rows, row, splat(lanes, 0.0))
     for lane in range(count):
         for i in range(len(ions)):
             for axis in range(3):
                 centre = positions[first + lane, 0, axis]
                 rows[at.x + 3 * i + axis, lane] = positions[first + lane, i, axis] - centre
-                rows[at.v + 3 * i + axis, lane] = 0.0
         if len(momenta):
             for axis in range(3):
                 drift = centre_velocity(momenta, masses, first + lane, axis)
@@ -217,7 +217,7 @@ def start(lanes, rows, ions, at, settings):
     Returns the lanes that explode, and those with two ions at one point.
     """
     centre(lanes, rows, ions, at)
-    forces(lanes, rows, ions, at.x, at.pairs, at.f)
+    forces(lanes, rows, ions, at.x, at.pairs, at.f, splat(lanes, 1.0))
     potential, moduli, fastest = energies(lanes, rows, ions, at.x, at.pairs, at.inverse_masses)
     kinetic = twice_kinetic(lanes, rows, ions, at, at.v)
     first = settings.first_step / sqrt(fastest)
@@ -232,16 +232,16 @@ def start(lanes, rows, ions, at, settings):
 
 
 @compiled
-def growth(lanes, ratio, root):
+def growth(lanes, ratio, order):
     """Return the factor on the step for the square of error over tolerance, within [0.2, 5]."""
     ratio = select(ratio > 1e-30, ratio, splat(lanes, 1e-30))
     a = rough_rsqrt(rough_rsqrt(rough_rsqrt(ratio)))  # ratio**(-1/8)
     b = rough_rsqrt(a)  # 1/16
     c = rough_rsqrt(b)  # -1/32
     factor = a * b  # error**(-1/8)
-    if root == 0:
+    if order == 6:
         factor = factor * c  # error**(-3/16)
-    if root == 2:
+    if order == 12:
         factor = c * c * rough_rsqrt(c)  # error**(-3/32)
     factor = 0.9 * factor
     factor = select(factor > 0.2, factor, splat(lanes, 0.2))  # not a number: 0.2
@@ -253,7 +253,7 @@ def advance(lanes, rows, ions, at, active, settings, pair):
     """Make a step in every lane; return the lanes that may leave, and those that cannot go on."""
     h = load(lanes, rows, at.step)
     scale = load(lanes, rows, at.scale)
-    kinetic, weighted, whole = step(lanes, rows, ions, at, h, pair)
+    stretch, kinetic, weighted, whole = step(lanes, rows, ions, at, h, pair)
     limit = scale * (settings.step_tolerance * settings.step_tolerance)
     ratio = weighted / limit
     moving = from_bits(lanes, active)
@@ -267,7 +267,8 @@ def advance(lanes, rows, ions, at, active, settings, pair):
         store(rows, at.x + k, x)
         store(rows, at.v + k, v)
         store(rows, at.f + k, f)
-    h = select(moving, h * growth(lanes, ratio, settings.root), h)
+    h = select(moving, h * growth(lanes, ratio, settings.order), h)
+    h = select(good, h * stretch, h)
     error = load(lanes, rows, at.error)
     steps = load(lanes, rows, at.steps) + 1.0
     store(rows, at.step, h)
@@ -293,8 +294,7 @@ def leave(lanes, rows, ions, at, settings, ladder):
     faster = sqrt(select(energy > 0.0, energy, kinetic) / kinetic)
     for k in range(3 * len(ions)):
         store(rows, at.end + k, faster * load(lanes, rows, at.v + k))
-    for _ in range(settings.starts):
-        straight_lines(lanes, rows, ions, at)
+    straight_lines(lanes, rows, ions, at)
     moved = to_infinity(lanes, rows, ions, at, ladder)
 
     store(rows, at.trial, twice_kinetic(lanes, rows, ions, at, at.end) / energy - 1.0)
@@ -358,7 +358,7 @@ def explode(
             parked = 0
             if waiting < free and coming < last:
                 batch = min(width, last - coming)
-                place(spare, ions, at, coming, batch, positions, momenta, masses)
+                place(lanes, spare, ions, at, coming, batch, positions, momenta, masses)
                 for lane in range(batch):
                     spare[at.event, lane] = coming + lane - first
                     if len(charges) > 1:
@@ -368,7 +368,7 @@ def explode(
                     if not apart >> lane & 1:
                         event = coming + lane
                         if defined >> lane & 1 and spare[at.scale, lane] * 0.0 == 0.0:
-                            forceless(event, momenta, out_momenta)
+                            forceless(event, momenta, results)
                         else:
                             out_momenta[event] = np.nan
                             status[event] = COINCIDENT
@@ -398,8 +398,11 @@ def explode(
 
 
 @compiled
-def forceless(event, momenta, out_momenta):
+def forceless(event, momenta, results):
     """Let an event without any force keep its momenta."""
+    out_momenta, _, energy_error, error_estimate = results
+    energy_error[event] = 0.0
+    error_estimate[event] = 0.0
     for i in range(out_momenta.shape[1]):
         for axis in range(3):
             out_momenta[event, i, axis] = momenta[event, i, axis] if len(momenta) else 0.0

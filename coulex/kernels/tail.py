@@ -161,7 +161,7 @@ def to_infinity(lanes, rows, ions, at, ladder):
     t2 = gained / pull
     t = sqrt(t2)
 
-    g = at.f + size
+    g, one = at.f + size, splat(lanes, 1.0)
     for k in range(len(ladder.sweeps[0][0])):
         later = t * ladder.times[0, k]
         drag = t * ladder.times[1, k]
@@ -170,7 +170,7 @@ def to_infinity(lanes, rows, ions, at, ladder):
             change = last - load(lanes, rows, at.v + row)
             straight = fma(last, later, load(lanes, rows, at.x + row))
             store(rows, y + row, straight - change * drag)
-        forces(lanes, rows, ions, y, at.pairs, g + k * size)
+        forces(lanes, rows, ions, y, at.pairs, g + k * size, one)
 
     moved = zero
     old, new = g, g + most * size
@@ -189,7 +189,7 @@ def sweep(lanes, rows, ions, at, ladder, nodes, s, t, old, new):
     Returns the square of the change of the final momenta.
     """
     most, size = len(ladder.most), 3 * len(ions)
-    moved = splat(lanes, 0.0)
+    moved, one = splat(lanes, 0.0), splat(lanes, 1.0)
     for i in range(len(ions)):
         mass = load(lanes, rows, at.masses + i)
         speed = t * load(lanes, rows, at.inverse_masses + i)
@@ -214,6 +214,6 @@ def sweep(lanes, rows, ions, at, ladder, nodes, s, t, old, new):
             )
             scale = -(t * t * load(lanes, rows, at.inverse_masses + i))
             x = at.x + 3 * i
-            move(lanes, rows, x, later, at.end + 3 * i, scale, push, at.trial + 3 * i)
-        forces(lanes, rows, ions, at.trial, at.pairs, new + k * size)
+            move(lanes, rows, one, x, later, at.end + 3 * i, scale, push, at.trial + 3 * i)
+        forces(lanes, rows, ions, at.trial, at.pairs, new + k * size, one)
     return moved
