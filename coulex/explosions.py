@@ -8,15 +8,16 @@ from time import perf_counter
 import numpy as np
 
 from .accuracy import Accuracy, accuracy
-from .kernels import engine, simd
+from .kernels import engine, events, simd
+from .kernels.layout import layout
 
 #: what a status means, and what to do about it, by code
 STATUS = {
-    engine.GOOD: ("good", ""),
-    engine.COINCIDENT: ("coincident ions", "move the ions apart"),
-    engine.STEP_LIMIT: ("step limit", "raise max_steps, or loosen the tolerance"),
-    engine.BOUND: ("bound pair", "a pair that stays bound has no asymptotic momenta"),
-    engine.INACCURATE: ("tolerance missed", "loosen the tolerance, or use float64"),
+    events.GOOD: ("good", ""),
+    events.COINCIDENT: ("coincident ions", "move the ions apart"),
+    events.STEP_LIMIT: ("step limit", "raise max_steps, or loosen the tolerance"),
+    events.BOUND: ("bound pair", "a pair that stays bound has no asymptotic momenta"),
+    events.INACCURATE: ("tolerance missed", "loosen the tolerance, or use float64"),
 }
 
 _BLOCK = 1 << 13  #: events at most that a thread takes at a time
@@ -38,12 +39,18 @@ class Explosions:
         if not bad.size:
             return ""
         name, advice = STATUS[int(self.status[bad[0]])]
-        return f"{bad.size} of {len(self.status)} events failed; first {bad[0]}: {name}; {advice}"
+        return (
+            f"{bad.size} of {len(self.status)} events failed; first {bad[0]}: {name}; {advice}"
+        )
 
 
 def available_threads() -> int:
     """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
 
 
 def simulate(
@@ -97,9 +104,10 @@ def simulate(
 
     Notes
     -----
-    Steps are those of Runge-Kutta-Nystroem pairs, controlled for each event by itself; once most
-    of the energy is kinetic, one collocation step in compactified time covers all the rest. The
-    error that is reported adds up the estimates of all steps and of the last one. Energy is not
+    Steps are those of Runge-Kutta-Nystroem pairs, controlled for each event by itself; once
+    most of the energy is kinetic, one collocation step in compactified time covers all the
+    rest. The error that is reported adds up the estimates of all steps and of the last one; an
+    event that misses the tolerance by it is tried once more, with finer steps. Energy is not
     built in, so that `energy_error` is an independent check.
 
     References
@@ -115,11 +123,10 @@ def simulate(
         raise ValueError(msg)
 
     count, ions = x.shape[:2]
-    # A step of three ions is one chain of operations after another: two registers fill the gaps.
+    # A step of three ions is a chain of dependent operations: two registers fill its gaps.
     lanes = simd.lanes(precision, registers=2 if ions <= 3 else 1, portable=portable)
 
-    def explode(events, care):
-        x, p, q = events
+    def explode(x, p, q, care):
         result = _empty(len(x), ions, lanes.dtype)
         block = max(64, min(_BLOCK, -(-len(x) // (4 * workers))))
         starts = iter(range(0, len(x), block))
@@ -137,11 +144,11 @@ def simulate(
                 list(pool.map(work, range(needed)))
         return result
 
-    result = explode((x, p, q), 1.0)
-    again = np.flatnonzero(result.status == engine.INACCURATE)
+    result = explode(x, p, q, care=1.0)
+    again = np.flatnonzero(result.status == events.INACCURATE)
     if again.size:
         chosen = (_array(a[again] if len(a) == count else a, "") for a in (x, p, q))
-        finer = explode(tuple(chosen), _CARE)
+        finer = explode(*chosen, care=_CARE)
         for name in ("momenta", "status", "energy_error", "error_estimate"):
             getattr(result, name)[again] = getattr(finer, name)
     return result
@@ -175,16 +182,18 @@ class _Scratch:
         self.lanes, self.ions = lanes, (0,) * ions
         self.pair, self.ladder = options.pair(), options.ladder()
         vectors = max(len(self.pair.stages), 2 * len(self.ladder.most))
-        self.at = engine.layout(ions, vectors, own_charges=own_charges)
+        self.at = layout(ions, vectors, own_charges=own_charges)
         self.settings = options.settings(max_steps, lanes.width, care)
         shapes = [(self.at.total, lanes.width)] * 2 + [(self.at.kept, 4 * lanes.width)] * 2
         self.rows = [simd.Rows(shape, lanes.dtype) for shape in shapes]
 
     def explode(self, x, p, m, q, first, last, result):
-        with np.errstate(all="ignore"):  # lanes that wait hold anything; seen without a compiler
+        with np.errstate(
+            all="ignore"
+        ):  # lanes that wait hold anything; seen without a compiler
             engine.explode(
-                self.lanes, self.ions, *self.rows, self.at, self.settings, self.pair, self.ladder,
-                x, p, m, q, first, last,
+                self.lanes, self.ions, *self.rows, self.at,
+                self.settings, self.pair, self.ladder, x, p, m, q, first, last,
                 (result.momenta, result.status, result.energy_error, result.error_estimate),
             )  # fmt: skip
 
@@ -210,7 +219,11 @@ def _array(value, name):
 
 
 def _checked(positions, initial_momenta, masses, charges, allow_attraction):
-    x, m, q = _array(positions, "positions"), _array(masses, "masses"), _array(charges, "charges")
+    x, m, q = (
+        _array(positions, "positions"),
+        _array(masses, "masses"),
+        _array(charges, "charges"),
+    )
     if x.ndim != 3 or x.shape[2] != 3:
         msg = f"positions must have shape (n, ions, 3), got {x.shape}"
         raise ValueError(msg)

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from . import random
-from .random import compiled
+from .kernels.compiled import compiled
 
 #: how far, relative to size, two numbers may differ by rounding alone and count as equal
 _ROUNDING = 1e-12

@@ -16,13 +16,12 @@ J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw, Parallel random numbers: 
 import math
 
 import numpy as np
-from numba import njit
+
+from .kernels.compiled import compiled
 
 #: what a number is drawn for; a new use takes the next number, and none is ever reassigned
 GEOMETRY = 0
 ORIENTATION = 1
-
-compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 # Words are kept in uint64, masked: a product of two of them fits, and so nothing overflows
 # where numpy, with the compiler switched off, would warn.

@@ -16,9 +16,9 @@ def _warn_once():
 
 
 def compiled(function):
-    """Compile a kernel on its first call, and keep it on the disk where that can be written."""
-    # No fast-math: lanes must round alike whatever stands beside them. Numpy's error model,
-    # since lanes that wait may hold anything. No GIL, so that Python's threads run in parallel.
+    """Compile a kernel on its first call, and keep it on the disk if that can be written."""
+    # No fast-math: lanes must round alike whatever stands beside them. Numpy's error model:
+    # lanes that wait may hold anything. No GIL, so that Python's threads run in parallel.
     options = {"nogil": True, "error_model": "numpy"}
     try:
         return njit(cache=True, **options)(function)

@@ -62,7 +62,9 @@ def energies(lanes, rows, ions, x, pairs, inverse_masses):
             modulus = select(energy < 0.0, -energy, energy)
             potential = potential + energy
             moduli = moduli + modulus
-            light = load(lanes, rows, inverse_masses + i) + load(lanes, rows, inverse_masses + j)
+            light = load(lanes, rows, inverse_masses + i) + load(
+                lanes, rows, inverse_masses + j
+            )
             rate = modulus * inverse * inverse * light
             fastest = select(rate > fastest, rate, fastest)
             fastest = select(square > 0.0, fastest, square / zero)

@@ -1,8 +1,8 @@
 """From positions to asymptotic momenta: many explosions, with the lanes kept full.
 
-An event starts, makes steps until most of its energy is kinetic, and leaves for infinity in one
-last step. Events need different numbers of steps, and a lane that waits is a lane lost; so all
-three are done for as many events as there are lanes, and between them events stand in pools:
+An event starts, makes steps until most of its energy is kinetic, and leaves for infinity in
+one last step. Events need different numbers of steps, and a lane that waits is a lane lost; so
+all three are done for as many events as there are lanes; between them events stand in pools:
 
     start -> ready -> lanes (step by step) -> leaving -> infinity -> momenta
                ^--------------- tail not accurate enough ----'
@@ -13,54 +13,24 @@ whatever its neighbours, its block or its thread.
 
 from typing import NamedTuple
 
-import numpy as np
-
 from .compiled import compiled
 from .coulomb import energies, forces
+from .events import forceless, place, set_charges, stop, write
 from .nystroem import step
-from .simd import (bits, fma, from_bits, lane_count, load, put, rough_rsqrt, select, splat, sqrt, store, take)
+from .pools import count_bits, lowest_bits, pull, push
+from .simd import (
+    bits,
+    fma,
+    from_bits,
+    lane_count,
+    load,
+    rough_rsqrt,
+    select,
+    splat,
+    sqrt,
+    store,
+)
 from .tail import straight_lines, to_infinity
-
-GOOD, COINCIDENT, STEP_LIMIT, BOUND, INACCURATE = range(5)
-
-
-class Layout(NamedTuple):
-    """Which rows of the scratch array hold what; those up to `kept` are an event's state."""
-
-    x: int
-    v: int
-    step: int  #: length of the next step
-    floor: int  #: shortest step
-    energy: int  #: twice the total energy
-    scale: int  #: twice the energy that errors are measured by
-    reach: int  #: share of potential energy at which the tail is tried
-    error: int  #: sum of the error estimates of all steps, momentum
-    steps: int
-    event: int
-    pairs: int  #: products of charges
-    f: int  #: forces, followed by those of all stages or nodes
-    trial: int
-    end: int
-    masses: int
-    inverse_masses: int
-    kept: int
-    total: int
-
-
-def layout(ions, vectors, *, own_charges):
-    """Return the rows for `ions` ions and `vectors` force vectors (stages, or nodes twice)."""
-    size, pairs = 3 * ions, ions * (ions - 1) // 2
-    state = 2 * size
-    f = state + 8 + (pairs if own_charges else 0)
-    behind = f + (1 + vectors) * size
-    common = behind + 2 * size + 2 * ions
-    return Layout(
-        0, size, *range(state, state + 8),
-        pairs=state + 8 if own_charges else common,
-        f=f, trial=behind, end=behind + size,
-        masses=behind + 2 * size, inverse_masses=behind + 2 * size + ions,
-        kept=f + size, total=common + pairs,
-    )  # fmt: skip
 
 
 class Settings(NamedTuple):
@@ -80,141 +50,72 @@ class Settings(NamedTuple):
 
 
 @compiled
-def count_bits(number):
-    """Return how many bits are set."""
-    count = 0
-    while number:
-        number &= number - 1
-        count += 1
-    return count
+def explode(
+    lanes, ions, rows, spare, ready, leaving, at, settings, pair, ladder,
+    positions, momenta, masses, charges, first, last, results,
+):  # fmt: skip
+    """Follow events `first` to `last` to infinity, into the arrays of `results`."""
+    width = lane_count(lanes)
+    full = (1 << width) - 1
+    furnish(rows, ions, at, width, masses, charges)
+    furnish(spare, ions, at, width, masses, charges)
+    waiting, gone = 0, 0  # events in the pools `ready` and `leaving`
+    active, parked = 0, 0  # lanes that make steps, and that are to leave
+    coming = first
+
+    while True:
+        free = width - count_bits(active)
+        if free >= settings.refill or not active:
+            gone = push(lanes, rows, at.kept, parked, leaving, gone)
+            parked = 0
+            if waiting < free and coming < last:
+                batch = min(width, last - coming)
+                place(lanes, spare, ions, at, coming, batch, first, positions, momenta, masses)
+                if len(charges) > 1:
+                    for lane in range(batch):
+                        set_charges(spare, at, lane, charges, coming + lane)
+                exploding = start(lanes, spare, ions, at, settings) & ((1 << batch) - 1)
+                idle = ~exploding & ((1 << batch) - 1)
+                if idle:
+                    forceless(spare, at, idle, coming, momenta, results)
+                waiting = push(lanes, spare, at.kept, exploding, ready, waiting)
+                coming += batch
+            filled = lowest_bits(full & ~active, min(free, waiting))
+            waiting = pull(lanes, rows, at.kept, filled, ready, waiting)
+            active |= filled
+        if active:
+            leaves, stuck = advance(lanes, rows, ions, at, active, settings, pair)
+            active &= ~leaves & ~stuck
+            parked |= leaves
+            if stuck:
+                stop(rows, ions, at, stuck, first, results)
+        elif not gone and not waiting and not parked and coming >= last:
+            return
+        if gone >= width or (gone and not active and not waiting and coming >= last):
+            batch = min(width, gone)
+            inside = (1 << batch) - 1
+            gone = pull(lanes, spare, at.kept, inside, leaving, gone)
+            done = leave(lanes, spare, ions, at, settings, ladder) & inside
+            waiting = push(lanes, spare, at.kept, inside & ~done, ready, waiting)
+            write(spare, ions, at, done, first, momenta, masses, settings.tolerance, results)
 
 
 @compiled
-def lowest_bits(number, count):
-    """Return the `count` lowest of the bits that are set."""
-    kept = 0
-    for _ in range(count):
-        bit = number & -number
-        kept |= bit
-        number ^= bit
-    return kept
-
-
-@compiled
-def push(lanes, rows, kept, mask, pool, count):
-    """Append the events in the lanes of `mask` to a pool; return how many it then holds."""
-    chosen = from_bits(lanes, mask)
-    for row in range(kept):
-        put(pool, row, count, load(lanes, rows, row), chosen)
-    return count + count_bits(mask)
-
-
-@compiled
-def pull(lanes, rows, kept, mask, pool, count):
-    """Move the last events of a pool to the lanes of `mask`; return how many it then holds."""
-    chosen = from_bits(lanes, mask)
-    count -= count_bits(mask)
-    for row in range(kept):
-        store(rows, row, take(pool, row, count, chosen, load(lanes, rows, row)))
-    return count
-
-
-@compiled
-def place(lanes, rows, ions, at, first, count, positions, momenta, masses):
-    """Put positions, relative to the first ion, and velocities of events into the lanes."""
-    for row in range(at.v, at.v + 3 * len(ions)):
-        store(rows, row, splat(lanes, 0.0))
-    for lane in range(count):
+def furnish(rows, ions, at, width, masses, charges):
+    """Put into every lane what all events share: masses, and charges where they do."""
+    for lane in range(width):
         for i in range(len(ions)):
-            for axis in range(3):
-                centre = positions[first + lane, 0, axis]
-                rows[at.x + 3 * i + axis, lane] = positions[first + lane, i, axis] - centre
-        if len(momenta):
-            for axis in range(3):
-                drift = centre_velocity(momenta, masses, first + lane, axis)
-                for i in range(len(ions)):
-                    velocity = momenta[first + lane, i, axis] / masses[i] - drift
-                    rows[at.v + 3 * i + axis, lane] = velocity
-
-
-@compiled
-def centre_velocity(momenta, masses, event, axis):
-    """Return a component of the velocity of the centre of mass."""
-    total, mass = 0.0, 0.0
-    for i in range(masses.size):
-        total += momenta[event, i, axis]
-        mass += masses[i]
-    return total / mass
-
-
-@compiled
-def write(rows, ions, at, mask, first, momenta, masses, tolerance, results):
-    """Write momenta and errors of the lanes of `mask`, with the motion of the centre."""
-    out_momenta, status, energy_error, error_estimate = results
-    lane = 0
-    while mask >> lane:
-        if mask >> lane & 1:
-            event = first + int(rows[at.event, lane])
-            for i in range(len(ions)):
-                for axis in range(3):
-                    out_momenta[event, i, axis] = rows[at.end + 3 * i + axis, lane]
-            if len(momenta):
-                for axis in range(3):
-                    drift = centre_velocity(momenta, masses, event, axis)
-                    for i in range(len(ions)):
-                        out_momenta[event, i, axis] += masses[i] * drift
-            energy_error[event] = rows[at.trial, lane]
-            error_estimate[event] = rows[at.trial + 1, lane]
-            status[event] = GOOD if rows[at.trial + 1, lane] <= tolerance else INACCURATE
-        lane += 1
-
-
-@compiled
-def set_charges(rows, at, lane, charges, event):
-    """Put the products of an event's charges into a lane."""
-    pair = at.pairs
-    for i in range(1, charges.shape[1]):
-        for j in range(i):
-            rows[pair, lane] = charges[event, i] * charges[event, j]
-            pair += 1
-
-
-@compiled
-def twice_kinetic(lanes, rows, ions, at, v):
-    """Return twice the kinetic energy of the velocities in rows `v`."""
-    total = splat(lanes, 0.0)
-    for i in range(len(ions)):
-        x, y, z = (
-            load(lanes, rows, v + 3 * i),
-            load(lanes, rows, v + 3 * i + 1),
-            load(lanes, rows, v + 3 * i + 2),
-        )
-        total = fma(load(lanes, rows, at.masses + i), fma(x, x, fma(y, y, z * z)), total)
-    return total
-
-
-@compiled
-def centre(lanes, rows, ions, at):
-    """Move positions to the frame of the centre of mass."""
-    total = splat(lanes, 0.0)
-    for i in range(len(ions)):
-        total = total + load(lanes, rows, at.masses + i)
-    for axis in range(3):
-        middle = splat(lanes, 0.0)
-        for k in range(len(ions)):
-            mass = load(lanes, rows, at.masses + k)
-            middle = fma(mass, load(lanes, rows, at.x + 3 * k + axis), middle)
-        middle = middle / total
-        for k in range(len(ions)):
-            row = at.x + 3 * k + axis
-            store(rows, row, load(lanes, rows, row) - middle)
+            rows[at.masses + i, lane] = masses[i]
+            rows[at.inverse_masses + i, lane] = 1.0 / masses[i]
+        if len(charges) == 1:
+            set_charges(rows, at, lane, charges, 0)
 
 
 @compiled
 def start(lanes, rows, ions, at, settings):
     """Complete the state of events that have positions, velocities and charges.
 
-    Returns the lanes that explode, and those with two ions at one point.
+    Returns the lanes in which there is an explosion: forces, and no two ions at one point.
     """
     centre(lanes, rows, ions, at)
     forces(lanes, rows, ions, at.x, at.pairs, at.f, splat(lanes, 1.0))
@@ -228,34 +129,44 @@ def start(lanes, rows, ions, at, settings):
     store(rows, at.reach, splat(lanes, settings.reach))
     store(rows, at.error, splat(lanes, 0.0))
     store(rows, at.steps, splat(lanes, 0.0))
-    return bits((fastest > 0.0) & (first > 0.0)), bits(fastest >= 0.0)
+    return bits((fastest > 0.0) & (first > 0.0))
 
 
 @compiled
-def growth(lanes, ratio, order):
-    """Return the factor on the step for the square of error over tolerance, within [0.2, 5]."""
-    ratio = select(ratio > 1e-30, ratio, splat(lanes, 1e-30))
-    a = rough_rsqrt(rough_rsqrt(rough_rsqrt(ratio)))  # ratio**(-1/8)
-    b = rough_rsqrt(a)  # 1/16
-    c = rough_rsqrt(b)  # -1/32
-    factor = a * b  # error**(-1/8)
-    if order == 6:
-        factor = factor * c  # error**(-3/16)
-    if order == 12:
-        factor = c * c * rough_rsqrt(c)  # error**(-3/32)
-    factor = 0.9 * factor
-    factor = select(factor > 0.2, factor, splat(lanes, 0.2))  # not a number: 0.2
-    return select(factor < 5.0, factor, splat(lanes, 5.0))
+def centre(lanes, rows, ions, at):
+    """Move positions to the frame of the centre of mass."""
+    total = splat(lanes, 0.0)
+    for i in range(len(ions)):
+        total = total + load(lanes, rows, at.masses + i)
+    for axis in range(3):
+        middle = splat(lanes, 0.0)
+        for i in range(len(ions)):
+            mass = load(lanes, rows, at.masses + i)
+            middle = fma(mass, load(lanes, rows, at.x + 3 * i + axis), middle)
+        middle = middle / total
+        for i in range(len(ions)):
+            row = at.x + 3 * i + axis
+            store(rows, row, load(lanes, rows, row) - middle)
+
+
+@compiled
+def twice_kinetic(lanes, rows, ions, at, v):
+    """Return twice the kinetic energy of the velocities in rows `v`."""
+    total = splat(lanes, 0.0)
+    for i in range(len(ions)):
+        mass = load(lanes, rows, at.masses + i)
+        for row in range(v + 3 * i, v + 3 * i + 3):
+            total = fma(mass * load(lanes, rows, row), load(lanes, rows, row), total)
+    return total
 
 
 @compiled
 def advance(lanes, rows, ions, at, active, settings, pair):
-    """Make a step in every lane; return the lanes that may leave, and those that cannot go on."""
+    """Make a step in every lane; return the lanes that may leave, and those that are stuck."""
     h = load(lanes, rows, at.step)
     scale = load(lanes, rows, at.scale)
-    stretch, kinetic, weighted, whole = step(lanes, rows, ions, at, h, pair)
-    limit = scale * (settings.step_tolerance * settings.step_tolerance)
-    ratio = weighted / limit
+    stretch, potential, weighted, whole = step(lanes, rows, ions, at, h, pair)
+    ratio = weighted / (scale * (settings.step_tolerance * settings.step_tolerance))
     moving = from_bits(lanes, active)
     good = moving & (ratio <= 1.0)
 
@@ -268,18 +179,38 @@ def advance(lanes, rows, ions, at, active, settings, pair):
         store(rows, at.v + k, v)
         store(rows, at.f + k, f)
     h = select(moving, h * growth(lanes, ratio, settings.order), h)
-    h = select(good, h * stretch, h)
+    h = select(good, h * stretch, h)  # the step grows with the ions
     error = load(lanes, rows, at.error)
     steps = load(lanes, rows, at.steps) + 1.0
     store(rows, at.step, h)
     store(rows, at.error, select(good, error + sqrt(whole), error))
     store(rows, at.steps, steps)
 
-    left = load(lanes, rows, at.energy) - kinetic
-    near = scale * load(lanes, rows, at.reach)
-    leaves = bits(good & (left <= near) & (left >= -near))
+    near = 0.5 * scale * load(lanes, rows, at.reach)
+    leaves = bits(good & (potential <= near) & (potential >= -near))
     stuck = (h < load(lanes, rows, at.floor)) | (steps >= float(settings.max_steps))
     return leaves, active & ~leaves & bits(stuck)
+
+
+@compiled
+def growth(lanes, ratio, order):
+    """Return the factor on the step for the square of error over tolerance, within [0.2, 5].
+
+    The power of the error is close to 1 over the order of its estimate, -3/16, -1/8 or -3/32,
+    and made of rough reciprocal square roots: it need not be exact.
+    """
+    ratio = select(ratio > 1e-30, ratio, splat(lanes, 1e-30))
+    a = rough_rsqrt(rough_rsqrt(rough_rsqrt(ratio)))  # ratio**(-1/8)
+    b = rough_rsqrt(a)  # 1/16
+    c = rough_rsqrt(b)  # -1/32
+    factor = a * b
+    if order == 6:
+        factor = factor * c
+    if order == 12:
+        factor = c * c * rough_rsqrt(c)
+    factor = 0.9 * factor
+    factor = select(factor > 0.2, factor, splat(lanes, 0.2))  # not a number: 0.2
+    return select(factor < 5.0, factor, splat(lanes, 5.0))
 
 
 @compiled
@@ -305,104 +236,10 @@ def leave(lanes, rows, ions, at, settings, ladder):
             momentum = mass * load(lanes, rows, at.end + k)
             size = fma(momentum, momentum, size)
             store(rows, at.end + k, momentum)
-    sure = moved <= size * (settings.tail_tolerance * settings.tail_tolerance)
-    final = load(lanes, rows, at.reach) <= settings.least_reach
     summed = settings.step_weight * load(lanes, rows, at.error)
     error = (summed + settings.tail_weight * sqrt(moved)) / sqrt(size)
     store(rows, at.trial + 1, error)
-    store(rows, at.reach, 0.3 * load(lanes, rows, at.reach))
-    return bits(sure | final)
-
-
-@compiled
-def is_bound(rows, ions, at, lane):
-    """Return whether some pair of ions in a lane has negative energy of relative motion."""
-    pair = at.pairs
-    for i in range(1, len(ions)):
-        for j in range(i):
-            square, speed = 0.0, 0.0
-            for k in range(3):
-                square += (rows[at.x + 3 * i + k, lane] - rows[at.x + 3 * j + k, lane]) ** 2
-                speed += (rows[at.v + 3 * i + k, lane] - rows[at.v + 3 * j + k, lane]) ** 2
-            light = rows[at.inverse_masses + i, lane] + rows[at.inverse_masses + j, lane]
-            if 0.5 * speed / light + rows[pair, lane] / np.sqrt(square) < 0.0:
-                return True
-            pair += 1
-    return False
-
-
-@compiled
-def explode(
-    lanes, ions, rows, spare, ready, leaving, at, settings, pair, ladder,
-    positions, momenta, masses, charges, first, last, results,
-):  # fmt: skip
-    """Follow events `first` to `last` to infinity, into the arrays of `results`."""
-    out_momenta, status = results[:2]
-    width = lane_count(lanes)
-    full = (1 << width) - 1
-    waiting, gone = 0, 0  # events in the pools `ready` and `leaving`
-    active, parked, coming = 0, 0, first  # lanes that make steps, and that are to leave
-    for lane in range(width):
-        for i in range(len(ions)):
-            for part in (rows, spare):
-                part[at.masses + i, lane] = masses[i]
-                part[at.inverse_masses + i, lane] = 1.0 / masses[i]
-        if len(charges) == 1:
-            set_charges(rows, at, lane, charges, 0)
-            set_charges(spare, at, lane, charges, 0)
-
-    while True:
-        free = width - count_bits(active)
-        if free >= settings.refill or not active:
-            gone = push(lanes, rows, at.kept, parked, leaving, gone)
-            parked = 0
-            if waiting < free and coming < last:
-                batch = min(width, last - coming)
-                place(lanes, spare, ions, at, coming, batch, positions, momenta, masses)
-                for lane in range(batch):
-                    spare[at.event, lane] = coming + lane - first
-                    if len(charges) > 1:
-                        set_charges(spare, at, lane, charges, coming + lane)
-                apart, defined = start(lanes, spare, ions, at, settings)
-                for lane in range(batch if apart != full else 0):
-                    if not apart >> lane & 1:
-                        event = coming + lane
-                        if defined >> lane & 1 and spare[at.scale, lane] * 0.0 == 0.0:
-                            forceless(event, momenta, results)
-                        else:
-                            out_momenta[event] = np.nan
-                            status[event] = COINCIDENT
-                waiting = push(lanes, spare, at.kept, apart & ((1 << batch) - 1), ready, waiting)
-                coming += batch
-            filled = lowest_bits(full & ~active, min(free, waiting))
-            waiting = pull(lanes, rows, at.kept, filled, ready, waiting)
-            active |= filled
-        if active:
-            leaves, stuck = advance(lanes, rows, ions, at, active, settings, pair)
-            active &= ~leaves & ~stuck
-            parked |= leaves
-            for lane in range(width if stuck else 0):
-                if stuck >> lane & 1:
-                    event = first + int(rows[at.event, lane])
-                    out_momenta[event] = np.nan
-                    status[event] = BOUND if is_bound(rows, ions, at, lane) else STEP_LIMIT
-        elif not gone and not waiting and not parked and coming >= last:
-            return
-        if gone >= width or (gone and not active and not waiting and coming >= last):
-            batch = min(width, gone)
-            inside = (1 << batch) - 1
-            gone = pull(lanes, spare, at.kept, inside, leaving, gone)
-            done = leave(lanes, spare, ions, at, settings, ladder) & inside
-            waiting = push(lanes, spare, at.kept, inside & ~done, ready, waiting)
-            write(spare, ions, at, done, first, momenta, masses, settings.tolerance, results)
-
-
-@compiled
-def forceless(event, momenta, results):
-    """Let an event without any force keep its momenta."""
-    out_momenta, _, energy_error, error_estimate = results
-    energy_error[event] = 0.0
-    error_estimate[event] = 0.0
-    for i in range(out_momenta.shape[1]):
-        for axis in range(3):
-            out_momenta[event, i, axis] = momenta[event, i, axis] if len(momenta) else 0.0
+    reach = load(lanes, rows, at.reach)
+    store(rows, at.reach, 0.3 * reach)
+    sure = moved <= size * (settings.tail_tolerance * settings.tail_tolerance)
+    return bits(sure | (reach <= settings.least_reach))

@@ -7,10 +7,11 @@ dt/dw is a polynomial through its values at Gauss-Legendre nodes w_l, and with t
     x(w_k) = x + v_infinity T tau_k - T**2 sum_l W_kl tau'_l a_l,
     W_kl = integral_0^(w_k) tau'(s) integral_s^1 L_l(r) dr ds,   L_l Lagrange's polynomials.
 
-These are solved by sweeps (Picard iteration): forces at the nodes, then new velocity and nodes.
-A sweep wins about the factor U/E, so the first ones need few nodes: nodes of each sweep are
-interpolated from those of the one before, which only means that W is a rectangle. The start
-is the first-order tail: each pair on a straight line at the mean of present and final velocity.
+These are solved by sweeps (Picard iteration): forces at the nodes, then new velocity and
+nodes. A sweep wins about the factor U/E, so the first ones need few nodes: nodes of each sweep
+are interpolated from those of the one before, which only means that W is a rectangle. With one
+node more in the last sweep, its change sees the error of the polynomial too. The start is the
+first-order tail: each pair on a straight line at the mean of present and final velocity.
 """
 
 from typing import NamedTuple
@@ -104,8 +105,12 @@ def straight_lines(lanes, rows, ions, at):
             ry = load(lanes, rows, x + 3 * i + 1) - load(lanes, rows, x + 3 * j + 1)
             rz = load(lanes, rows, x + 3 * i + 2) - load(lanes, rows, x + 3 * j + 2)
             wx = mean(lanes, rows, v + 3 * i, end + 3 * i, v + 3 * j, end + 3 * j)
-            wy = mean(lanes, rows, v + 3 * i + 1, end + 3 * i + 1, v + 3 * j + 1, end + 3 * j + 1)
-            wz = mean(lanes, rows, v + 3 * i + 2, end + 3 * i + 2, v + 3 * j + 2, end + 3 * j + 2)
+            wy = mean(
+                lanes, rows, v + 3 * i + 1, end + 3 * i + 1, v + 3 * j + 1, end + 3 * j + 1
+            )
+            wz = mean(
+                lanes, rows, v + 3 * i + 2, end + 3 * i + 2, v + 3 * j + 2, end + 3 * j + 2
+            )
             r2 = fma(rx, rx, fma(ry, ry, rz * rz))
             w2 = fma(wx, wx, fma(wy, wy, wz * wz))
             dot = fma(rx, wx, fma(ry, wy, rz * wz))
@@ -178,7 +183,7 @@ def to_infinity(lanes, rows, ions, at, ladder):
     for nodes in literal_unroll(ladder.sweeps):
         moved = sweep(lanes, rows, ions, at, ladder, nodes, s, t, old, new)
         old, new = new, old
-        s += 1
+        s += 1  # noqa: SIM113, numba cannot unroll `enumerate`
     return moved
 
 

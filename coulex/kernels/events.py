@@ -1,0 +1,119 @@
+"""Events as their users know them, and as they stand in the lanes."""
+
+import numpy as np
+
+from .compiled import compiled
+from .simd import splat, store
+
+GOOD, COINCIDENT, STEP_LIMIT, BOUND, INACCURATE = range(5)
+
+
+@compiled
+def place(lanes, rows, ions, at, coming, count, first, positions, momenta, masses):
+    """Put `count` events into the lanes: positions relative to the first ion, velocities."""
+    for row in range(at.v, at.v + 3 * len(ions)):
+        store(rows, row, splat(lanes, 0.0))
+    for lane in range(count):
+        event = coming + lane
+        rows[at.event, lane] = event - first
+        for i in range(len(ions)):
+            for axis in range(3):
+                near = positions[event, i, axis] - positions[event, 0, axis]
+                rows[at.x + 3 * i + axis, lane] = near
+        if len(momenta):
+            for axis in range(3):
+                drift = centre_velocity(momenta, masses, event, axis)
+                for i in range(len(ions)):
+                    velocity = momenta[event, i, axis] / masses[i] - drift
+                    rows[at.v + 3 * i + axis, lane] = velocity
+
+
+@compiled
+def set_charges(rows, at, lane, charges, event):
+    """Put the products of an event's charges into a lane."""
+    pair = at.pairs
+    for i in range(1, charges.shape[1]):
+        for j in range(i):
+            rows[pair, lane] = charges[event, i] * charges[event, j]
+            pair += 1
+
+
+@compiled
+def centre_velocity(momenta, masses, event, axis):
+    """Return a component of the velocity of the centre of mass."""
+    total, mass = 0.0, 0.0
+    for i in range(masses.size):
+        total += momenta[event, i, axis]
+        mass += masses[i]
+    return total / mass
+
+
+@compiled
+def write(rows, ions, at, mask, first, momenta, masses, tolerance, results):
+    """Write momenta and errors of the lanes of `mask`, with the motion of the centre."""
+    out_momenta, status, energy_error, error_estimate = results
+    lane = 0
+    while mask >> lane:
+        if mask >> lane & 1:
+            event = first + int(rows[at.event, lane])
+            for i in range(len(ions)):
+                for axis in range(3):
+                    out_momenta[event, i, axis] = rows[at.end + 3 * i + axis, lane]
+            if len(momenta):
+                for axis in range(3):
+                    drift = centre_velocity(momenta, masses, event, axis)
+                    for i in range(len(ions)):
+                        out_momenta[event, i, axis] += masses[i] * drift
+            energy_error[event] = rows[at.trial, lane]
+            error_estimate[event] = rows[at.trial + 1, lane]
+            status[event] = GOOD if rows[at.trial + 1, lane] <= tolerance else INACCURATE
+        lane += 1
+
+
+@compiled
+def forceless(rows, at, mask, coming, momenta, results):
+    """Finish events without an explosion: no forces, or two ions at one point."""
+    out_momenta, status, energy_error, error_estimate = results
+    lane = 0
+    while mask >> lane:
+        if mask >> lane & 1:
+            event = coming + lane
+            if np.isfinite(rows[at.scale, lane]):
+                for i in range(out_momenta.shape[1]):
+                    for axis in range(3):
+                        kept = momenta[event, i, axis] if len(momenta) else 0.0
+                        out_momenta[event, i, axis] = kept
+                energy_error[event] = 0.0
+                error_estimate[event] = 0.0
+            else:
+                status[event] = COINCIDENT
+        lane += 1
+
+
+@compiled
+def stop(rows, ions, at, mask, first, results):
+    """Give up the lanes of `mask`; their momenta stay what they were, not a number."""
+    lane = 0
+    while mask >> lane:
+        if mask >> lane & 1:
+            event = first + int(rows[at.event, lane])
+            results[1][event] = BOUND if is_bound(rows, ions, at, lane) else STEP_LIMIT
+        lane += 1
+
+
+@compiled
+def is_bound(rows, ions, at, lane):
+    """Return whether some pair of ions in a lane has negative energy of relative motion."""
+    pair = at.pairs
+    for i in range(1, len(ions)):
+        for j in range(i):
+            square, speed = 0.0, 0.0
+            for axis in range(3):
+                a, b = 3 * i + axis, 3 * j + axis
+                square += (rows[at.x + a, lane] - rows[at.x + b, lane]) ** 2
+                speed += (rows[at.v + a, lane] - rows[at.v + b, lane]) ** 2
+            light = rows[at.inverse_masses + i, lane] + rows[at.inverse_masses + j, lane]
+            if 0.5 * speed / light + rows[pair, lane] / np.sqrt(square) < 0.0:
+                return True
+            pair += 1
+    return False
