@@ -116,51 +116,22 @@ def simulate(
     doi:10.1093/imanum/7.2.235 and doi:10.1093/imanum/7.4.423.
     """
     x, p, m, q = _checked(positions, initial_momenta, masses, charges, allow_attraction)
-    options = accuracy(precision, tolerance)
-    workers = _threads(threads)
     if int(max_steps) != max_steps or not 1 <= max_steps < 1 << 24:
         msg = f"max_steps must be a whole number from 1 to 2**24 - 1, got {max_steps}"
         raise ValueError(msg)
-
-    count, ions = x.shape[:2]
+    method = accuracy(precision, tolerance)
     # A step of three ions is a chain of dependent operations: two registers fill its gaps.
-    lanes = simd.lanes(precision, registers=2 if ions <= 3 else 1, portable=portable)
+    lanes = simd.lanes(precision, registers=2 if len(m) <= 3 else 1, portable=portable)
+    run = _Run(lanes, method, m, int(max_steps), _threads(threads))
 
-    def explode(x, p, q, care):
-        result = _empty(len(x), ions, lanes.dtype)
-        block = max(64, min(_BLOCK, -(-len(x) // (4 * workers))))
-        starts = iter(range(0, len(x), block))
-
-        def work(_):
-            scratch = _Scratch(lanes, options, ions, len(q) > 1, int(max_steps), care)
-            for first in starts:  # CPython hands out each item once, whichever thread asks
-                scratch.explode(x, p, m, q, first, min(first + block, len(x)), result)
-
-        needed = min(workers, -(-len(x) // block))
-        if needed <= 1:
-            work(0)
-        else:
-            with ThreadPoolExecutor(needed) as pool:
-                list(pool.map(work, range(needed)))
-        return result
-
-    result = explode(x, p, q, care=1.0)
+    result = run.explode(x, p, q)
     again = np.flatnonzero(result.status == events.INACCURATE)
     if again.size:
-        chosen = (_array(a[again] if len(a) == count else a, "") for a in (x, p, q))
-        finer = explode(*chosen, care=_CARE)
+        chosen = (_array(a[again] if len(a) == len(x) else a, "") for a in (x, p, q))
+        finer = run.explode(*chosen, care=_CARE)
         for name in ("momenta", "status", "energy_error", "error_estimate"):
             getattr(result, name)[again] = getattr(finer, name)
     return result
-
-
-def _empty(count, ions, dtype):
-    return Explosions(
-        np.full((count, ions, 3), np.nan, dtype),
-        np.zeros(count, np.uint8),
-        np.full(count, np.nan, dtype),
-        np.full(count, np.nan, dtype),
-    )
 
 
 def prepare(ions, *, tolerance=None, precision="float64", portable=False) -> float:
@@ -175,27 +146,70 @@ def prepare(ions, *, tolerance=None, precision="float64", portable=False) -> flo
     return perf_counter() - begin
 
 
-class _Scratch:
-    """What one thread needs to run the kernels: rows of lanes, pools and constants."""
+@dataclass(frozen=True)
+class _Run:
+    """The kernels at work on events that are checked, in blocks, on several threads."""
 
-    def __init__(self, lanes, options: Accuracy, ions, own_charges, max_steps, care):
-        self.lanes, self.ions = lanes, (0,) * ions
-        self.pair, self.ladder = options.pair(), options.ladder()
-        vectors = max(len(self.pair.stages), 2 * len(self.ladder.most))
-        self.at = layout(ions, vectors, own_charges=own_charges)
-        self.settings = options.settings(max_steps, lanes.width, care)
-        shapes = [(self.at.total, lanes.width)] * 2 + [(self.at.kept, 4 * lanes.width)] * 2
-        self.rows = [simd.Rows(shape, lanes.dtype) for shape in shapes]
+    lanes: simd.Lanes
+    method: Accuracy
+    masses: np.ndarray
+    max_steps: int
+    threads: int
 
-    def explode(self, x, p, m, q, first, last, result):
-        with np.errstate(
-            all="ignore"
-        ):  # lanes that wait hold anything; seen without a compiler
-            engine.explode(
-                self.lanes, self.ions, *self.rows, self.at,
-                self.settings, self.pair, self.ladder, x, p, m, q, first, last,
-                (result.momenta, result.status, result.energy_error, result.error_estimate),
-            )  # fmt: skip
+    def explode(self, x, p, q, *, care=1.0) -> Explosions:
+        """Follow all events; `care` divides the tolerances of step and tail."""
+        count = len(x)
+        result = Explosions(
+            np.full(x.shape, np.nan, self.lanes.dtype),
+            np.zeros(count, np.uint8),
+            *np.full((2, count), np.nan, self.lanes.dtype),
+        )
+        block = max(64, min(_BLOCK, -(-count // (4 * self.threads))))
+        starts = iter(
+            range(0, count, block)
+        )  # each item goes to one thread: CPython has a lock
+
+        def work(_):
+            explode = self._kernel(own_charges=len(q) > 1, care=care)
+            for first in starts:
+                explode(x, p, self.masses, q, first, min(first + block, count), result)
+
+        needed = min(self.threads, -(-count // block))
+        if needed <= 1:
+            work(0)
+        else:
+            with ThreadPoolExecutor(needed) as pool:
+                list(pool.map(work, range(needed)))
+        return result
+
+    def _kernel(self, *, own_charges, care):
+        """Return the kernel with the constants and the scratch tables of one thread."""
+        lanes, ions = self.lanes, len(self.masses)
+        pair, ladder = self.method.pair(), self.method.ladder()
+        vectors = max(len(pair.stages), 2 * len(ladder.most))
+        at = layout(ions, vectors, own_charges=own_charges)
+        rows, spare = (simd.Rows((at.total, lanes.width), lanes.dtype) for _ in range(2))
+        ready, leaving = (simd.Rows((at.kept, 4 * lanes.width), lanes.dtype) for _ in range(2))
+        settings = self.method.settings(self.max_steps, lanes.width, care)
+        constants = (
+            lanes,
+            (0,) * ions,
+            rows,
+            spare,
+            ready,
+            leaving,
+            at,
+            settings,
+            pair,
+            ladder,
+        )
+
+        def explode(x, p, m, q, first, last, result):
+            out = (result.momenta, result.status, result.energy_error, result.error_estimate)
+            with np.errstate(all="ignore"):  # lanes that wait hold anything; seen uncompiled
+                engine.explode(*constants, x, p, m, q, first, last, out)
+
+        return explode
 
 
 def _threads(threads):

@@ -57,9 +57,13 @@ def pair(name, dtype):
         stages = [[*row, "0"] for row in [*stages, table["b"]]]
         times, weights = [*times, "1"], [[*row, "0"] for row in weights]
     exact = np.vectorize(lambda text: float(Fraction(text)), otypes=[float])
-    tables = (Rows.of(exact(part), dtype) for part in (times, stages, weights))
-    before = tuple((0,) * s for s in range(1, len(times)))
-    return Pair(*tables, before, (0,) * len(times))
+    return Pair(
+        times=Rows.of(exact(times), dtype),
+        positions=Rows.of(exact(stages), dtype),
+        velocities=Rows.of(exact(weights), dtype),
+        before=tuple((0,) * s for s in range(1, len(times))),
+        stages=(0,) * len(times),
+    )
 
 
 @compiled

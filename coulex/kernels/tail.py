@@ -82,9 +82,15 @@ def ladder(nodes, power, dtype):
     first = (1 - _gauss(nodes[0])[0]) ** -power
     times[:, : nodes[0]] = first - 1, np.log(first)
     node_weights = node_weights.reshape(sweeps * most, most)
-    tables = (Rows.of(t, dtype) for t in (times, velocity, node_times, node_weights))
     counts = [(0,) * count for count in (*nodes, 0)]
-    return Ladder(tuple(zip(counts[:-1], counts[1:], strict=True)), *tables, (0,) * most)
+    return Ladder(
+        sweeps=tuple(zip(counts[:-1], counts[1:], strict=True)),
+        times=Rows.of(times, dtype),
+        velocity=Rows.of(velocity, dtype),
+        node_times=Rows.of(node_times, dtype),
+        node_weights=Rows.of(node_weights, dtype),
+        most=(0,) * most,
+    )
 
 
 @compiled
