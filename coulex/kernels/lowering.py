@@ -8,9 +8,9 @@ import operator
 from inspect import Parameter, Signature
 
 from llvmlite import ir
-from numba import typeof, types
+from numba import types
 from numba.core import cgutils
-from numba.core.typing import signature
+from numba.core.typing.templates import signature
 from numba.extending import (
     NativeValue,
     lower_builtin,
@@ -80,7 +80,8 @@ def _(value, _context):
 
 @typeof_impl.register(Rows)
 def _(value, _context):
-    return RowsType(typeof(value.array).dtype, value.array.shape[1])
+    dtype = types.float32 if value.array.dtype == "float32" else types.float64
+    return RowsType(dtype, value.array.shape[1])
 
 
 register_model(LanesType)(models.OpaqueModel)

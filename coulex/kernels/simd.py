@@ -25,6 +25,8 @@ import llvmlite.binding as llvm
 import numpy as np
 from numba import config
 
+_UNCOMPILED = bool(getattr(config, "DISABLE_JIT", 0))
+
 
 @dataclass(frozen=True)
 class Lanes:
@@ -49,7 +51,7 @@ def _digest():
 @cache
 def instruction_set() -> str:
     """Return what this processor offers: ``avx512``, ``fma`` or ``portable``."""
-    if config.DISABLE_JIT:
+    if _UNCOMPILED:
         return "portable"
     has = llvm.get_host_cpu_features()
     if has.get("avx512f") and has.get("avx512dq"):
@@ -70,7 +72,7 @@ def lanes(precision: str, *, registers: int = 1, portable: bool = False) -> Lane
     """
     size = np.dtype(precision).itemsize
     native = instruction_set()
-    if config.DISABLE_JIT:
+    if _UNCOMPILED:
         return Lanes(precision, 1, "portable")
     register = {"avx512": 64, "fma": 32, "portable": 16}[native]
     return Lanes(precision, registers * register // size, "portable" if portable else native)
