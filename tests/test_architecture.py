@@ -1,0 +1,99 @@
+"""Who may import whom: the arrows of the architecture, as a test."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: each module or package, and all of ours that it may import; a new arrow is added here first
+MAY_IMPORT = {
+    "coulex.errors": set(),
+    "coulex.units": set(),
+    "coulex.kernels": set(),
+    "coulex.accuracy": {"coulex.kernels"},
+    "coulex.explosions": {"coulex.accuracy", "coulex.kernels"},
+    "coulex.random": {"coulex.kernels.compiled"},
+    "coulex.frames": {"coulex.random", "coulex.kernels.compiled"},
+    "coulex.elements": {"coulex.errors"},
+    "coulex.charges": {"coulex.elements"},
+    "coulex.structure": {"coulex.elements", "coulex.errors", "coulex.units"},
+    "coulex.molecule": {
+        "coulex.charges",
+        "coulex.elements",
+        "coulex.errors",
+        "coulex.structure",
+        "coulex.units",
+    },
+    "coulex.ensemble": {
+        "coulex.frames",
+        "coulex.kernels.compiled",
+        "coulex.molecule",
+        "coulex.random",
+    },
+    "coulex.dataset": {"coulex.errors", "coulex.units", "coulex.__version__"},
+    "coulex.production": {
+        "coulex.__version__",
+        "coulex.dataset",
+        "coulex.ensemble",
+        "coulex.explosions",
+        "coulex.frames",
+        "coulex.kernels",
+        "coulex.molecule",
+    },
+    "coulex.observables": {"coulex.units"},
+    "coulex.events": {"coulex.dataset", "coulex.errors", "coulex.observables"},
+    "coulex.summary": {"coulex.events", "coulex.observables", "coulex.units"},
+    "coulex.plot": {"coulex.errors", "coulex.events", "coulex.observables", "coulex.units"},
+    "coulex.cli": {"coulex", "generative"},
+}
+
+#: what no part of the library may import, and the only package that may import both of ours
+HEAVY = {"torch", "e3nn", "zuko"}
+
+
+def imports(path: Path) -> set[str]:
+    """Return the full names of all that a file imports, at its top or in a function."""
+    package = path.relative_to(ROOT).parts[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) + 1 - node.level]) if node.level else ""
+            stem = ".".join(filter(None, [base, node.module]))
+            found |= {f"{stem}.{name.name}" for name in node.names}
+    return found
+
+
+def files_of(module: str) -> list[Path]:
+    path = ROOT.joinpath(*module.split("."))
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
+@pytest.mark.parametrize("module", MAY_IMPORT)
+def test_arrows(module):
+    allowed = MAY_IMPORT[module] | {module}
+    for file in files_of(module):
+        ours = {name for name in imports(file) if name.startswith(("coulex.", "generative."))}
+        strangers = {
+            name
+            for name in ours
+            if not any(name == ok or name.startswith(ok + ".") for ok in allowed)
+        }
+        assert not strangers, f"{file.relative_to(ROOT)} imports {sorted(strangers)}"
+
+
+@pytest.mark.parametrize("package", ["coulex"])
+def test_the_library_does_without_networks(package):
+    for file in files_of(package):
+        if "cli" not in file.parts:
+            heavy = {name.split(".")[0] for name in imports(file)} & HEAVY
+            assert not heavy, f"{file.relative_to(ROOT)} imports {sorted(heavy)}"
+
+
+def test_every_module_is_in_the_table():
+    parts = {p.stem if p.suffix else p.name for p in (ROOT / "coulex").iterdir()}
+    modules = {f"coulex.{name}" for name in parts - {"__init__", "__pycache__", "data"}}
+    assert modules == set(MAY_IMPORT)
