@@ -2,9 +2,9 @@
 
     python examples/bend.py [--events 20000] [--out .]
 
-OCS, charges 2,2,2, at three bending angles and three lengths of the C-S bond. KER and angle
-between the momenta of O and S are printed with their spread, and drawn. The KER hardly knows
-the bend, the angle hardly the stretch: together they fix both, near the linear molecule.
+OCS, charges 2,2,2, at three bending angles and three lengths of the C-S bond, each shaken a
+little. KER and the angle between the momenta of O and S are printed with their spread, and
+drawn: the KER follows the stretch, the angle follows the bend.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main():
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     axes = figure.subplots()
     print("r_CS (Å)  angle (°)   KER (eV)         angle of p_O and p_S (°)")
-    for bond in (1.46, 1.56, 1.66):
+    for bond, colour in ((1.46, "C0"), (1.56, "C1"), (1.66, "C2")):
         for bend in (160, 170, 180):
             shakes = rng.normal(scale=0.03 * ANGSTROM, size=(options.events, 3, 3))
             momenta = coulex.simulate(geometry(bond, bend) + shakes, masses, CHARGES).momenta
@@ -51,10 +51,15 @@ def main():
                 f"{bond:8.2f}  {bend:8d}   {ker.mean():6.2f} ± {ker.std():.2f}    "
                 f"{between.mean():6.2f} ± {between.std():.2f}"
             )
-            axes.plot(between, ker, ",", label=f"{bond} Å, {bend}°")
+            axes.plot(between[:2000], ker[:2000], ".", color=colour, markersize=1, alpha=0.3)
+            axes.plot(between.mean(), ker.mean(), "o", color=colour, markeredgecolor="black")
+            axes.annotate(
+                f"{bend}°", (between.mean(), ker.mean()), (4, 4), textcoords="offset points"
+            )
+        axes.plot([], [], "o", color=colour, label=f"{bond} Å")
     axes.set_xlabel("angle between the momenta of O and S (°)")
     axes.set_ylabel("KER (eV)")
-    axes.legend(title="r_CS, bend", markerscale=40, fontsize=8)
+    axes.legend(title="r_CS; numbers: bend")
     figure.savefig(options.out / "bend.png", dpi=150)
 
 

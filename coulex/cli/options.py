@@ -160,7 +160,7 @@ Precision = Annotated[
 ]
 Tolerance = Annotated[
     float | None,
-    _option(_ACCURACY, "Relative error of the momenta; else 1e-9, in float32 1e-4."),
+    _option(_ACCURACY, "Relative error of the momenta; else 1e-9, in float32 3e-4."),
 ]
 MaxSteps = Annotated[int, _option(_ACCURACY, "After which an event is given up.", min=1)]
 Portable = Annotated[
