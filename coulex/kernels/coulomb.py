@@ -73,14 +73,29 @@ def energies(lanes, rows, ions, x, pairs, inverse_masses):
 
 @compiled
 def weighted_force(lanes, rows, weights, at, count, f, stride):
-    """Return sum_j weights[at, j] times the force in rows `f` + j `stride`, as (x, y, z)."""
-    x, y, z = splat(lanes, 0.0), splat(lanes, 0.0), splat(lanes, 0.0)
-    for j in range(len(count)):
-        weight = splat(lanes, weights[at, j])
-        x = fma(weight, load(lanes, rows, f + j * stride), x)
-        y = fma(weight, load(lanes, rows, f + j * stride + 1), y)
-        z = fma(weight, load(lanes, rows, f + j * stride + 2), z)
-    return x, y, z
+    """Return sum_j weights[at, j] times the force in rows `f` + j `stride`, as (x, y, z).
+
+    `count` is a tuple as long as the sum. Even and odd terms are added apart: one chain of
+    additions would keep the processor waiting for each.
+    """
+    zero = splat(lanes, 0.0)
+    x, y, z, u, v, w = zero, zero, zero, zero, zero, zero
+    for j in range(0, len(count) - 1, 2):
+        even, odd = splat(lanes, weights[at, j]), splat(lanes, weights[at, j + 1])
+        row = f + j * stride
+        x = fma(even, load(lanes, rows, row), x)
+        y = fma(even, load(lanes, rows, row + 1), y)
+        z = fma(even, load(lanes, rows, row + 2), z)
+        u = fma(odd, load(lanes, rows, row + stride), u)
+        v = fma(odd, load(lanes, rows, row + stride + 1), v)
+        w = fma(odd, load(lanes, rows, row + stride + 2), w)
+    if len(count) % 2:
+        last = splat(lanes, weights[at, len(count) - 1])
+        row = f + (len(count) - 1) * stride
+        x = fma(last, load(lanes, rows, row), x)
+        y = fma(last, load(lanes, rows, row + 1), y)
+        z = fma(last, load(lanes, rows, row + 2), z)
+    return x + u, y + v, z + w
 
 
 @compiled

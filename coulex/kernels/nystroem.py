@@ -104,49 +104,88 @@ def step(lanes, rows, ions, at, h, pair):
             move(lanes, rows, shrink, x, later, at.v + 3 * i, scale, push, to)
         forces(lanes, rows, ions, at.trial, at.pairs, at.f + s * size, stretch)
 
-    weighted_error, error = estimate(lanes, rows, ions, at, pair)
     last = at.f + s * size
-    potential = arrive(lanes, rows, ions, at, h, rate, shrink, stretch, pair, last)
+    potential, weighted_error, error = arrive(
+        lanes, rows, ions, at, h, rate, shrink, stretch, pair, last
+    )
     scale = h * h * shrink * shrink
     return stretch, potential, scale * weighted_error, scale * error
 
 
 @compiled
-def estimate(lanes, rows, ions, at, pair):
-    """Return the squares of both norms of the error's sum over stages, per step length."""
-    weighted_error, error = splat(lanes, 0.0), splat(lanes, 0.0)
-    size = 3 * len(ions)
-    for i in range(len(ions)):
-        x, y, z = weighted_force(
-            lanes, rows, pair.velocities, 1, pair.stages, at.f + 3 * i, size
-        )
-        square = fma(x, x, fma(y, y, z * z))
-        weighted_error = fma(load(lanes, rows, at.inverse_masses + i), square, weighted_error)
-        error = error + square
-    return weighted_error, error
-
-
-@compiled
 def arrive(lanes, rows, ions, at, h, rate, shrink, stretch, pair, last):
-    """Turn the end of a step from y into x; return the potential energy there.
+    """Turn the end of a step from y into x, in one pass over the forces of all stages.
 
-    That energy is sum x.F, the force being homogeneous of degree -2: nothing cancels in it.
+    Returns the potential energy there, and both squares of the error's sum over stages, per
+    step length. The energy is sum x.F, the force being homogeneous of degree -2: nothing
+    cancels in it.
     """
-    potential = splat(lanes, 0.0)
+    zero = splat(lanes, 0.0)
+    potential, weighted_error, error = zero, zero, zero
     back = shrink * shrink * shrink
     size = 3 * len(ions)
     for i in range(len(ions)):
-        push = weighted_force(lanes, rows, pair.velocities, 0, pair.stages, at.f + 3 * i, size)
-        scale = h * load(lanes, rows, at.inverse_masses + i)
-        for axis in range(3):
-            k = 3 * i + axis
-            x = stretch * load(lanes, rows, at.trial + k)
-            slow = fma(-rate, load(lanes, rows, at.x + k), load(lanes, rows, at.v + k))
-            slow = fma(scale, push[axis], slow)
-            store(rows, at.end + k, shrink * fma(rate, x, slow))
-            store(rows, at.trial + k, x)
-        for k in range(3 * i, 3 * i + 3):
-            force = back * load(lanes, rows, last + k)
-            store(rows, last + k, force)
-            potential = fma(load(lanes, rows, at.trial + k), force, potential)
-    return potential
+        push, off = weighted_forces(lanes, rows, pair, at.f + 3 * i, size)
+        inverse = load(lanes, rows, at.inverse_masses + i)
+        scale, k = h * inverse, 3 * i
+        potential = land(
+            lanes, rows, at, k, rate, shrink, stretch, scale * push[0], back, last, potential
+        )
+        potential = land(
+            lanes,
+            rows,
+            at,
+            k + 1,
+            rate,
+            shrink,
+            stretch,
+            scale * push[1],
+            back,
+            last,
+            potential,
+        )
+        potential = land(
+            lanes,
+            rows,
+            at,
+            k + 2,
+            rate,
+            shrink,
+            stretch,
+            scale * push[2],
+            back,
+            last,
+            potential,
+        )
+        square = fma(off[0], off[0], fma(off[1], off[1], off[2] * off[2]))
+        weighted_error = fma(inverse, square, weighted_error)
+        error = error + square
+    return potential, weighted_error, error
+
+
+@compiled
+def weighted_forces(lanes, rows, pair, f, stride):
+    """Return the sums of an ion's stage forces for its new velocity, and for the error."""
+    zero = splat(lanes, 0.0)
+    x, y, z, u, v, w = zero, zero, zero, zero, zero, zero
+    for j in range(len(pair.stages)):
+        new, off = splat(lanes, pair.velocities[0, j]), splat(lanes, pair.velocities[1, j])
+        force = load(lanes, rows, f + j * stride)
+        x, u = fma(new, force, x), fma(off, force, u)
+        force = load(lanes, rows, f + j * stride + 1)
+        y, v = fma(new, force, y), fma(off, force, v)
+        force = load(lanes, rows, f + j * stride + 2)
+        z, w = fma(new, force, z), fma(off, force, w)
+    return (x, y, z), (u, v, w)
+
+
+@compiled
+def land(lanes, rows, at, k, rate, shrink, stretch, gain, back, last, potential):
+    """Finish component `k`: position, velocity, force; return the potential energy so far."""
+    x = stretch * load(lanes, rows, at.trial + k)
+    slow = fma(-rate, load(lanes, rows, at.x + k), load(lanes, rows, at.v + k)) + gain
+    force = back * load(lanes, rows, last + k)
+    store(rows, at.trial + k, x)
+    store(rows, at.end + k, shrink * fma(rate, x, slow))
+    store(rows, last + k, force)
+    return fma(x, force, potential)
