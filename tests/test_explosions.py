@@ -1,0 +1,470 @@
+"""What `coulex.simulate` promises: known results, statuses, what it accepts and refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference
+from numba import config
+from numpy.testing import assert_array_equal
+
+from coulex import Molecule, frames, simulate
+from coulex.explosions import STATUS
+from coulex.observables import kinetic_energies
+from coulex.units import ANGSTROM, EV, U
+
+HERE = Path(__file__)
+#: all published cases, where this repository stands beside them; a few always
+SHARED = HERE.parents[2] / "shared" / "reference" / "explosions.json"
+OURS = HERE.with_name("explosions.json")
+DEFAULT, TIGHT = 1e-9, 1e-13
+MANY = 20 if config.DISABLE_JIT else 200
+GOOD, COINCIDENT, STEP_LIMIT, BOUND, INACCURATE = range(5)
+
+H, C, N, O, S = np.array([1.008, 12.011, 14.007, 15.999, 32.06]) * U  # noqa: E741
+OCS = np.array([O, C, S])
+
+
+def slow_to_compile(ions, tolerance=DEFAULT):
+    """Mark kernels that nothing else needs: compiled ones take 20 s, those in Python none."""
+    needed = (ions, tolerance) in {
+        (2, DEFAULT),
+        (3, DEFAULT),
+        (3, TIGHT),
+        (5, DEFAULT),
+        (5, TIGHT),
+    }
+    return () if needed or config.DISABLE_JIT else pytest.mark.slow
+
+
+BOTH = [pytest.param(t, marks=slow_to_compile(2, t)) for t in (DEFAULT, TIGHT)]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20240501)
+
+
+def assert_good(run, true, bound):
+    assert run.failures() == ""
+    assert not run.status.any()
+    assert reference.errors(run.momenta, true).max() <= bound
+
+
+# Two ions, in closed form. What is left at the tightest setting is 1e-13 of the method.
+
+
+def pairs(rng, n, attractive):
+    """Two ions that meet at any distance and with any angular momentum, but are not bound."""
+    m, q = np.array([H, 100 * H]), np.array([1.0, -2.0 if attractive else 3.0])
+    x = rng.normal(size=(n, 2, 3))
+    far = np.linalg.norm(x[:, 0] - x[:, 1], axis=1)
+    energy = rng.uniform(1.2 if attractive else 0.0, 4.0, n) * np.abs(q.prod()) / far
+    way = rng.normal(size=(n, 3))
+    if attractive:  # straight at each other, they would collide
+        way = np.cross(way, x[:, 0] - x[:, 1]) + 0.5 * way
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    way *= np.sqrt(2 * m.prod() / m.sum() * energy)[:, None]
+    drift = rng.normal(size=(n, 1, 3)) * m[:, None] / H
+    return x, np.stack([way, -way], axis=1) + drift, m, q
+
+
+@pytest.mark.parametrize("tolerance", BOTH)
+@pytest.mark.parametrize(("m1", "m2"), [(H, H), (H, 127 * H), (S, O)])
+def test_two_ions_from_rest_share_their_potential_energy(m1, m2, tolerance):
+    far = np.geomspace(0.01, 100, 41)
+    x = np.zeros((41, 2, 3))
+    x[:, 1, 0] = far
+    q = np.array([2.0, 3.0])
+    run = simulate(x, [m1, m2], q, tolerance=tolerance)
+    true = np.zeros((41, 2, 3))
+    true[:, 1, 0] = np.sqrt(2 * m1 * m2 / (m1 + m2) * q.prod() / far)
+    true[:, 0, 0] = -true[:, 1, 0]
+    assert_good(run, true, tolerance)
+    assert_array_equal(run.momenta[..., 1:], 0)  # on a line they stay
+
+
+@pytest.mark.parametrize("tolerance", BOTH)
+@pytest.mark.parametrize("attractive", [False, True])
+def test_two_ions_in_motion_follow_kepler(rng, attractive, tolerance):
+    x, p, m, q = pairs(rng, MANY, attractive)
+    run = simulate(
+        x, m, q, initial_momenta=p, allow_attraction=attractive, tolerance=tolerance
+    )
+    assert_good(run, reference.kepler(x, p, m, q), reachable(tolerance, attractive))
+
+
+def reachable(tolerance, attractive):
+    # about the centre that attracts it an ion is many times faster than in the end, and keeps
+    # the roundings of that: measured 3e-13 among 1e5 such pairs
+    return max(tolerance, 1e-12) if attractive else tolerance
+
+
+@pytest.mark.parametrize("tolerance", [DEFAULT, TIGHT])
+@pytest.mark.parametrize("attractive", [False, True])
+def test_a_neutral_spectator_neither_feels_nor_acts(rng, attractive, tolerance):
+    x, p, m, q = pairs(rng, MANY, attractive)
+    spectator = rng.normal(size=(2, MANY, 1, 3)) * np.array([1, 30])[:, None, None, None]
+    x, p = (np.concatenate([a, b], axis=1) for a, b in zip((x, p), spectator, strict=True))
+    run = simulate(
+        x,
+        [*m, O],
+        [*q, 0],
+        initial_momenta=p,
+        allow_attraction=attractive,
+        tolerance=tolerance,
+    )
+    true = np.concatenate([reference.kepler(x[:, :2], p[:, :2], m, q), p[:, 2:]], axis=1)
+    assert_good(run, true, reachable(tolerance, attractive))
+    # in and out of the frame of the centre of mass: a few roundings of the largest momentum
+    assert np.abs(run.momenta[:, 2] - p[:, 2]).max() < 1e-13 * np.abs(run.momenta).max()
+
+
+# Explosions that others have computed.
+
+
+def cases():
+    path = SHARED if SHARED.exists() else OURS
+    for case in json.loads(path.read_text())["cases"]:
+        if case["tau"] is None:
+            yield {k: np.array(v) if isinstance(v, list) else v for k, v in case.items()}
+
+
+def per_case(tolerance):
+    return [
+        pytest.param(
+            case, id=case["name"], marks=slow_to_compile(len(case["masses"]), tolerance)
+        )
+        for case in cases()
+    ]
+
+
+def explode(case, tolerance):
+    return simulate(
+        case["initial_positions"][None],
+        case["masses"],
+        case["charges"],
+        initial_momenta=case["initial_momenta"][None],
+        tolerance=tolerance,
+    )
+
+
+@pytest.mark.parametrize("case", per_case(DEFAULT))
+def test_published_momenta_at_the_default(case):
+    assert_good(explode(case, None), [case["momenta"]], 1e-9)
+
+
+@pytest.mark.parametrize("case", per_case(TIGHT))
+def test_published_momenta_at_the_tightest(case):
+    # in its close pair, 1e-16 of the position of a nucleus is 1e-15 of their distance
+    assert_good(explode(case, TIGHT), [case["momenta"]], max(1e-12, case["uncertainty"]))
+
+
+def test_all_published_cases_are_there():
+    if not SHARED.exists():
+        pytest.skip(f"the full list of cases is not at ../shared/reference/{SHARED.name}")
+    ours = {case["name"]: case for case in json.loads(OURS.read_text())["cases"]}
+    theirs = {case["name"]: case for case in json.loads(SHARED.read_text())["cases"]}
+    assert len(ours) == 9
+    assert ours.items() <= theirs.items()
+    assert len(list(cases())) == 40
+
+
+def ocs(r_co, r_cs, degrees=180.0):
+    """O, C, S in the xy plane, lengths in Å."""
+    angle = np.radians(degrees)
+    s = [r_cs * np.cos(angle), r_cs * np.sin(angle), 0]
+    return np.array([[[r_co, 0, 0], [0, 0, 0], s]]) * ANGSTROM
+
+
+@pytest.mark.parametrize(
+    ("charges", "ker_ev"), [((1, 1, 1), 26.975), ((2, 1, 2), 64.55), ((2, 2, 2), 107.90)]
+)
+def test_energies_of_carbonyl_sulfide(charges, ker_ev):
+    run = simulate(ocs(1.1562, 1.5614), OCS, charges)
+    energies = kinetic_energies(run.momenta, OCS)[0] / EV
+    assert energies.sum() == pytest.approx(ker_ev, abs=0.005)
+    if charges == (1, 1, 1):
+        assert energies == pytest.approx([15.68, 0.60, 10.70], abs=0.005)
+
+
+def test_methane_five_times_ionized():
+    methane = Molecule.named("CH4").with_charges([1] * 5)
+    run = simulate(methane.positions[None], methane.ion_masses, methane.charges)
+    assert kinetic_energies(run.momenta, methane.ion_masses).sum() / EV == pytest.approx(
+        102, abs=1
+    )
+    # four hydrogens alike; the carbon stays, to the rounding of the positions in the library
+    size = np.linalg.norm(run.momenta[0], axis=1)
+    assert size[1:] == pytest.approx(size[1], rel=1e-6)
+    assert size[0] < 1e-6 * size[1]
+
+
+def test_two_geometries_of_carbonyl_sulfide_with_the_same_momenta():
+    pair = np.concatenate([ocs(1.8949, 1.2990, 160.601), ocs(2.4860, 1.0755, 164.568)])
+    p = simulate(pair, OCS, [2, 2, 2]).momenta
+    p = frames.rotate(p, frames.recoil_frame(p, reference=0, second=2))
+    assert reference.errors(p[:1], p[1:])[0] < 3e-5
+    assert kinetic_energies(p, OCS).sum(axis=1) / EV == pytest.approx([93.02] * 2, abs=0.005)
+    between = [
+        frames.angle(p[0, i], np.zeros(3), p[0, j]) for i, j in ((0, 1), (0, 2), (1, 2))
+    ]
+    assert np.degrees(between) == pytest.approx([91.42, 149.21, 119.37], abs=0.01)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_energy_error_is_that_of_the_momenta(rng, precision):
+    x, p = reference.in_sphere(rng, 50, 3), rng.normal(size=(50, 3, 3)) * 20
+    p -= OCS[:, None] * p.sum(axis=1, keepdims=True) / OCS.sum()
+    run = simulate(x, OCS, [1, 2, 3], initial_momenta=p, precision=precision)
+    assert run.momenta.dtype == run.energy_error.dtype == run.error_estimate.dtype == precision
+    before = [reference.potential(r, np.array([1.0, 2, 3])) for r in x]
+    before += kinetic_energies(p, OCS).sum(axis=1)
+    actual = kinetic_energies(run.momenta, OCS).sum(axis=1) / before - 1
+    # ten to twenty roundings on either side
+    assert np.abs(actual - run.energy_error).max() < 20 * np.finfo(precision).eps
+
+
+# Events without a result, and what stands beside them.
+
+
+@pytest.fixture
+def three(rng):
+    """Twenty geometries of OCS, far from each other and from any symmetry."""
+    return ocs(1.2, 1.6, 170.0) + 0.3 * rng.normal(size=(20, 3, 3))
+
+
+def test_coincident_ions_have_a_status_and_do_no_harm(three):
+    broken = three.copy()
+    broken[[7, 19], 2] = broken[[7, 19], 0]
+    run, whole = simulate(broken, OCS, [1, 2, 1]), simulate(three, OCS, [1, 2, 1])
+    assert list(np.flatnonzero(run.status)) == [7, 19]
+    assert set(run.status[[7, 19]]) == {COINCIDENT}
+    for array in (run.momenta, run.energy_error, run.error_estimate):
+        assert np.isnan(array[[7, 19]]).all()
+    good = run.status == GOOD
+    assert_array_equal(run.momenta[good], whole.momenta[good])
+    said = "2 of 20 events failed; first 7: coincident ions; move the ions apart"
+    assert run.failures() == said
+
+
+@pytest.mark.parametrize("charges", [(1, 1, 1), (1, 1, 0), (0, 0, 0)])
+def test_ions_that_all_coincide(charges):
+    run = simulate(np.ones((1, 3, 3)), OCS, charges)
+    assert run.status[0] == COINCIDENT
+    assert np.isnan(run.momenta).all()
+
+
+def test_step_limit(three):
+    run = simulate(three, OCS, [1, 1, 1], max_steps=2)
+    assert set(run.status) == {STEP_LIMIT}
+    assert np.isnan(run.momenta).all()
+    assert run.failures() == (
+        "20 of 20 events failed; first 0: step limit; raise max_steps, or loosen the tolerance"
+    )
+    assert not simulate(three, OCS, [1, 1, 1], max_steps=300).status.any()
+
+
+def test_a_pair_that_stays_bound():
+    """A proton and a negative ion: on a circle, falling on each other, and left by a third."""
+    x = np.array([[[0, 0, 0], [2, 0, 0], [0, 500, 0]]] * 3, float)
+    x[2, 2] = [0, 1.0, 0]
+    m, q = np.array([H, H, O]), np.array([1.0, -1.0, 0.0])
+    speed = np.sqrt(0.5 / (2 * (H / 2)))  # mu v^2 / r = 1 / r^2
+    p = np.zeros((3, 3, 3))
+    p[0, :2, 1] = np.array([0.5, -0.5]) * H * speed
+    p[2, 2, 1] = 1000.0
+    run = simulate(x, m, q, initial_momenta=p, allow_attraction=True)
+    assert list(run.status) == [BOUND] * 3
+    assert np.isnan(run.momenta).all()
+    assert "first 0: bound pair; a pair that stays bound has no" in run.failures()
+
+
+def test_what_attracts_without_being_bound_is_right(rng):
+    n = 4 if config.DISABLE_JIT else 40  # those that stay bound take ten thousand steps
+    x = rng.normal(size=(n, 3, 3)) * 2
+    m, q = np.array([H, O, C]), np.array([1.0, -1.0, 2.0])
+    p = rng.normal(size=(n, 3, 3)) * np.sqrt(2 * m)[:, None]  # three hartree for each ion
+    p -= m[:, None] * p.sum(axis=1, keepdims=True) / m.sum()
+    run = simulate(x, m, q, initial_momenta=p, allow_attraction=True)
+    good = np.flatnonzero(run.status == GOOD)
+    assert good.size > n / 4
+    true = [reference.explode(x[i], m, q, p[i]) for i in good]
+    assert reference.errors(run.momenta[good], true).max() <= DEFAULT
+    assert set(run.status) <= {GOOD, BOUND}
+
+
+def test_neutrals_alone_keep_their_momenta(rng, three):
+    p = rng.normal(size=three.shape)
+    run = simulate(three, OCS, [0, 0, 0], initial_momenta=p)
+    assert_array_equal(run.momenta, p)
+    assert not run.status.any()
+    assert_array_equal(run.energy_error, 0)
+    assert_array_equal(run.error_estimate, 0)
+    assert_array_equal(simulate(three, OCS, [0, 2, 0]).momenta, 0)
+
+
+def test_charges_of_each_event(three):
+    common = np.array([[1, 1, 1], [2, 0, 2], [0, 0, 0], [1.5, 2.5, 3.0], [-1, -2, -1]])
+    which = np.arange(20) % 5
+    run = simulate(three, OCS, common[which])
+    assert not run.status.any()
+    for kind, charges in enumerate(common):
+        mine = which == kind
+        assert_array_equal(run.momenta[mine], simulate(three[mine], OCS, charges).momenta)
+
+
+def test_only_products_of_charges_matter(three):
+    plus, minus = (simulate(three, OCS, sign * np.array([1, 2, 3])) for sign in (1, -1))
+    assert_array_equal(plus.momenta, minus.momenta)
+
+
+# What comes in, and what is refused.
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_an_empty_batch(precision):
+    run = simulate(np.zeros((0, 3, 3)), OCS, [1, 1, 1], precision=precision)
+    assert run.momenta.shape == (0, 3, 3)
+    assert run.momenta.dtype == precision
+    assert run.status.shape == run.energy_error.shape == run.error_estimate.shape == (0,)
+    assert run.failures() == ""
+    assert simulate(np.zeros((0, 3, 3)), OCS, np.ones((0, 3))).momenta.shape == (0, 3, 3)
+
+
+def strided(a):
+    wide = np.full((*a.shape[:-1], 2 * a.shape[-1]), np.nan)
+    wide[..., ::2] = a
+    return wide[..., ::2]
+
+
+def unaligned(a):
+    raw = np.zeros(a.nbytes + 1, np.uint8)
+    view = raw[1:].view(a.dtype).reshape(a.shape)
+    view[:] = a
+    return view
+
+
+def locked(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        np.asfortranarray,
+        strided,
+        unaligned,
+        locked,
+        np.ndarray.tolist,
+        lambda a: a.astype(">f8"),
+        lambda a: a.astype(np.float32),
+        lambda a: a[::-1].copy()[::-1],
+    ],
+    ids=[
+        "fortran",
+        "strided",
+        "unaligned",
+        "read-only",
+        "list",
+        "big-endian",
+        "float32",
+        "reversed",
+    ],
+)
+def test_any_form_of_array_will_do(rng, three, form):
+    x, p = (
+        a.astype(np.float32).astype(float) for a in (three, 10 * rng.normal(size=three.shape))
+    )
+    m, q = OCS.round(), np.ones((20, 3))
+    given = [form(a) for a in (x, m, q, p)]
+    before = [np.array(a) for a in given]
+    run = simulate(*given[:3], initial_momenta=given[3])
+    assert_array_equal(run.momenta, simulate(x, m, q, initial_momenta=p).momenta)
+    assert not run.status.any()
+    for array, old in zip(given, before, strict=True):
+        assert_array_equal(array, old)
+    assert run.momenta.flags.writeable
+
+
+def test_whole_numbers_will_do():
+    x = np.arange(9).reshape(1, 3, 3) ** 2
+    run = simulate(x, [1000, 2000, 3000], [1, 1, 1])
+    assert_array_equal(run.momenta, simulate(x * 1.0, [1e3, 2e3, 3e3], np.ones(3)).momenta)
+
+
+def test_a_result_belongs_to_the_caller(three):
+    first = simulate(three, OCS, [1, 1, 1])
+    kept = first.momenta.copy()
+    simulate(three + 0.1, OCS, [2, 2, 2])
+    assert_array_equal(first.momenta, kept)
+
+
+X, M, Q = np.arange(18.0).reshape(2, 3, 3), np.ones(3), np.ones(3)
+
+
+def with_nan(array, place):
+    out = array.copy()
+    out[place] = np.nan
+    return out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((X[0], M, Q), {}, r"positions must have shape \(n, ions, 3\), got \(3, 3\)"),
+        ((X[..., :2], M, Q), {}, r"positions must have shape .*, got \(2, 3, 2\)"),
+        ((X[:, :1], M[:1], Q[:1]), {}, "an explosion needs two ions at least, got 1"),
+        ((X[:, :0], M[:0], Q[:0]), {}, "an explosion needs two ions at least, got 0"),
+        ((X, M[:2], Q), {}, r"3 ions, but masses \(2,\)"),
+        ((X, M, Q[:2]), {}, r"2 events of 3 ions, but charges \(2,\)"),
+        ((X, M, np.ones((3, 3))), {}, r"2 events of 3 ions, but charges \(3, 3\)"),
+        ((X, M, Q), {"initial_momenta": X[:1]}, r"initial_momenta \(1, 3, 3\) and positions"),
+        ((with_nan(X, (1, 2, 0)), M, Q), {}, "position of ion 2 in event 1 is not finite"),
+        ((X + np.inf, M, Q), {}, "position of ion 0 in event 0 is not finite"),
+        (
+            (X, M, Q),
+            {"initial_momenta": with_nan(X, (0, 1, 2))},
+            "initial momentum of ion 1 in event 0 is not finite",
+        ),
+        ((X, [1, 0, 1], Q), {}, r"masses must be positive, got \[1\. 0\. 1\.\]"),
+        ((X, [1, -1, 1], Q), {}, "masses must be positive"),
+        ((X, [1, np.inf, 1], Q), {}, "masses must be positive"),
+        ((X, with_nan(M, 1), Q), {}, "masses must be positive"),
+        ((X, M, with_nan(Q, 1)), {}, "charges must be finite"),
+        ((X, M, [1, -1, 1]), {}, "charges of both signs attract .*; allow_attraction=True"),
+        ((X, M, [[1, 1, 1], [1, 0, -1]]), {}, "charges of both signs attract"),
+        ((X, M, Q), {"max_steps": 0}, "max_steps must be a whole number .*, got 0"),
+        ((X, M, Q), {"max_steps": 1.5}, "max_steps must be a whole number .*, got 1.5"),
+        ((X, M, Q), {"max_steps": 1 << 24}, "max_steps must be a whole number"),
+        ((X, M, Q), {"threads": 0}, "threads must be a positive whole number, got 0"),
+        ((X, M, Q), {"threads": 1.5}, "threads must be a positive whole number, got 1.5"),
+        ((X, M, Q), {"tolerance": 0}, "tolerance must lie between 1e-13 and 1 in float64"),
+        ((X, M, Q), {"tolerance": 1}, "tolerance must lie between"),
+        ((X, M, Q), {"tolerance": np.nan}, "tolerance must lie between"),
+        (
+            (X, M, Q),
+            {"tolerance": 1e-9, "precision": "float32"},
+            "tolerance must lie between 1e-05 and 1 in float32, got 1e-09; float64 reaches",
+        ),
+        ((X, M, Q), {"precision": "float16"}, "precision must be float64 or float32"),
+        (([[["a"] * 3] * 3], M, Q), {}, "positions must be numbers in a regular array"),
+        (([[[0, 0, 0], [1, 1]]], M, Q), {}, "positions must be numbers in a regular array"),
+        ((X, None, Q), {}, "masses"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        simulate(*arguments, **options)
+
+
+def test_charges_of_one_sign_in_each_event_do_not_attract():
+    assert not simulate(X, M, [[1, 1, 1], [-1, -1, 0]]).status.any()
+
+
+def test_every_status_has_a_name():
+    assert sorted(STATUS) == [GOOD, COINCIDENT, STEP_LIMIT, BOUND, INACCURATE]
+    assert all(name and (code == GOOD or advice) for code, (name, advice) in STATUS.items())
