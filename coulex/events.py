@@ -48,17 +48,24 @@ class Cuts:
     """How many events were read, and how many of them left out for which reason."""
 
     def __init__(self):
-        self.total = self.drawn = self.status = self.nan = self.outside = 0
+        self.total = self.drawn = 0
+        self.status = self.nan = self.rest = self.outside = 0
 
     def said(self) -> str:
         """Return the counts as one line."""
         parts = [
             (self.status, "with bad status"),
-            (self.nan, "not finite or at rest"),
+            (self.nan, "not finite"),
+            (self.rest, "at rest"),
             (self.outside, "outside the axes"),
         ]
         left_out = [f"{count:,} {why}" for count, why in parts if count]
         return f"{self.total:,} events" + (f"; {', '.join(left_out)}" if left_out else "")
+
+    def leave_out_resting(self, rests: np.ndarray) -> None:
+        """Count events (n,) that were read but, being at rest, cannot be drawn."""
+        self.rest += int(rests.sum())
+        self.drawn -= int(rests.sum())
 
     def require_some(self, name: str) -> None:
         """Raise InvalidDataError if nothing of the file called `name` is left."""
@@ -73,8 +80,7 @@ def _good(events: Events, first: int, last: int, cuts: Cuts) -> np.ndarray:
     good = np.ones(len(momenta), bool)
     if events.status is not None:
         good = np.asarray(events.status[first:last]) == 0
-    # An event entirely at rest has no shares of energy and no direction.
-    usable = np.isfinite(momenta).all(axis=(1, 2)) & momenta.any(axis=(1, 2))
+    usable = np.isfinite(momenta).all(axis=(1, 2))
     cuts.total += len(momenta)
     cuts.status += int((~good).sum())
     cuts.nan += int((good & ~usable).sum())

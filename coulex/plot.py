@@ -65,7 +65,8 @@ def ker(*files: Events, bins: int = 400) -> Figure:
     """
     sampled = [kinetic_energies(sample(e), e.masses).sum(axis=1) / EV for e in files]
     highest = [np.quantile(s, 0.999) if len(s) else 1.0 for s in sampled]
-    edges = np.linspace(0, 1.08 * max(highest), bins + 1)
+    # Without forces nothing moves, and every KER is zero.
+    edges = np.linspace(0, 1.08 * max(highest) or 1.0, bins + 1)
     figure = _figure(7, 5.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     said = ""
@@ -128,9 +129,8 @@ def chosen_ions(events: Events, ions: tuple[int, ...] | None) -> list[int]:
 
 def _moving(momenta: np.ndarray, cuts: Cuts) -> np.ndarray:
     """Leave out the events whose first ion rests: they have no direction to refer to."""
-    moves = momenta[:, 0].any(axis=-1)
-    cuts.nan += int((~moves).sum())
-    cuts.drawn -= int((~moves).sum())
+    moves = np.asarray(momenta[:, 0].any(axis=-1))
+    cuts.leave_out_resting(~moves)
     return momenta[moves]
 
 
@@ -208,6 +208,9 @@ def dalitz(events: Events, *, ions: tuple[int, ...] | None = None, bins: int = 3
     counts = np.zeros((bins, bins))
     for momenta in blocks(events, cuts):
         energies = kinetic_energies(momenta, events.masses)[:, three]
+        moves = np.asarray(energies.any(axis=1))  # the others have no shares of energy
+        cuts.leave_out_resting(~moves)
+        energies = energies[moves]
         x, y = dalitz_coordinates(energies / energies.sum(axis=1, keepdims=True)).T
         counts += np.histogram2d(x, y, (x_edges, y_edges))[0]
     cuts.require_some(events.name)

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 
 from . import __version__, explosions, frames
+from .accuracy import accuracy
 from .dataset import Shard, Target, predicted_bytes
 from .ensemble import Ensemble, orient
 from .kernels import simd
@@ -25,6 +26,7 @@ ORIENTATIONS = ("given", "random", "recoil")
 #: share of events without a good status from which on a run has failed, though it is written
 FAILED_SHARE = 1e-6
 
+_MOST_STEPS = 1 << 24  # as in `explosions.simulate`
 _FIRST_BLOCK = 1 << 12
 _LARGEST_BLOCK = 1 << 17  # events; 12 ions then take some 100 MB
 _BLOCK_SECONDS = 0.5  # how long a signal may have to wait
@@ -52,9 +54,10 @@ class Production:
         if self.orientation not in ORIENTATIONS:
             msg = f"orientation must be {', '.join(ORIENTATIONS)}, got {self.orientation!r}"
             raise ValueError(msg)
-        if self.tolerance is not None and not 0 < self.tolerance < 1:
-            msg = f"tolerance must lie between 0 and 1, got {self.tolerance}"
+        if not 1 <= self.max_steps < _MOST_STEPS:
+            msg = f"max_steps must lie between 1 and 2^24 - 1, got {self.max_steps}"
             raise ValueError(msg)
+        accuracy(self.precision, self.tolerance)  # says what is wrong with them
 
     def events(self, first: int, count: int, *, threads: int | None = None) -> dict[str, Any]:
         """Compute some of the events.
@@ -144,7 +147,7 @@ class Production:
             "orientation": self.orientation,
             "seed": self.seed,
             "precision": self.precision,
-            "tolerance": explosions.accuracy(self.precision, self.tolerance).tolerance,
+            "tolerance": accuracy(self.precision, self.tolerance).tolerance,
             "max_steps": self.max_steps,
             "allow_attraction": self.allow_attraction,
             "instruction_set": self._instruction_set(),

@@ -70,15 +70,19 @@ def summarise(events: Events, columns: Mapping[str, Any]) -> Summary:
     """
     cuts, ker = Cuts(), _Moments()
     energy, momentum = np.zeros(len(events.ions)), np.zeros(len(events.ions))
-    lowest, highest = np.inf, 0.0
+    resting, lowest, highest = 0, np.inf, 0.0
     for block in blocks(events, cuts):
         energies = kinetic_energies(block, events.masses) / EV
         ker_ev = energies.sum(axis=1)
         ker.add(ker_ev)
-        lowest, highest = min(lowest, ker_ev.min()), max(highest, ker_ev.max())
+        moves = ker_ev > 0
+        resting += int((~moves).sum())
+        lowest = min(lowest, float(ker_ev[moves].min(initial=np.inf)))
+        highest = max(highest, float(ker_ev.max()))
         energy += energies.sum(axis=0)
         momentum += np.linalg.norm(block, axis=-1).sum(axis=0)
-    good = max(cuts.drawn, 1) if cuts.drawn else np.nan
+    good = cuts.drawn or np.nan
+    total = energy.sum() or np.nan  # without forces there is nothing to share
     return Summary(
         events=cuts.total,
         good=cuts.drawn,
@@ -86,18 +90,22 @@ def summarise(events: Events, columns: Mapping[str, Any]) -> Summary:
         not_finite=cuts.nan,
         ker_ev_mean=ker.mean if ker.n else np.nan,
         ker_ev_sd=ker.sd() if ker.n else np.nan,
-        ker_ev_median=_median(events, lowest, highest) if ker.n else np.nan,
+        ker_ev_median=_median(events, resting, ker.n, lowest, highest),
         ions=events.ions,
         kinetic_energy_ev=tuple((energy / good).tolist()),
-        energy_share=tuple((energy / energy.sum() if ker.n else energy / good).tolist()),
+        energy_share=tuple((energy / total).tolist()),
         momentum=tuple((momentum / good).tolist()),
         largest_energy_error=_largest(events, columns.get("energy_error")),
         largest_error_estimate=_largest(events, columns.get("error_estimate")),
     )
 
 
-def _median(events: Events, lowest: float, highest: float) -> float:
-    """Return the median KER in eV, which lies between `lowest` and `highest`."""
+def _median(events: Events, resting: int, n: int, lowest: float, highest: float) -> float:
+    """Return the median KER in eV of `n` events: 0 of those `resting`, else within bounds."""
+    if n == 0:
+        return np.nan
+    if 2 * resting >= n:
+        return 0.0
     if highest <= lowest * (1 + 1e-12):
         return float(lowest)
     edges = np.geomspace(lowest * (1 - 1e-12), highest * (1 + 1e-12), _BINS + 1)
@@ -105,7 +113,7 @@ def _median(events: Events, lowest: float, highest: float) -> float:
     for block in blocks(events, Cuts()):
         ker_ev = kinetic_energies(block, events.masses).sum(axis=1) / EV
         counts += np.histogram(ker_ev, edges)[0]
-    below = np.concatenate([[0], np.cumsum(counts)])
+    below = resting + np.concatenate([[0], np.cumsum(counts)])
     half = below[-1] / 2
     bin_ = int(np.searchsorted(below, half, side="left")) - 1
     share = (half - below[bin_]) / counts[bin_]

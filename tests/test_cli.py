@@ -188,6 +188,19 @@ def test_file_holds_what_was_asked_for():
         ("-n 5 --resume --overwrite", "give one of them"),
         ("-n 5 --tolerance 0", "tolerance"),
         ("-n 5 --no-such-option", "No such option"),
+        ("-n 5 --tolerance 1e-15", "between 1e-13 and 1"),
+        ("-n 5 --tolerance nan", "between 1e-13 and 1"),
+        ("-n 5 --precision float32 --tolerance 1e-9", "float64 reaches 1e-13"),
+        ("-n 5 --max-steps 1e8", "--max-steps"),
+        ("-n 5 --max-steps 100000000", "between 1 and 2^24 - 1"),
+        ("-n 5 --ensemble sphere --radius 2 --min-distance -5", "positive and finite"),
+        ("-n 5 --ensemble sphere --radius 2 --min-distance 0", "positive and finite"),
+        ("-n 5 --ensemble sphere --radius 2 --min-distance nan", "positive and finite"),
+        ("-n 5 --units bohr", "--units is for structure files"),
+        ("-n 5 --ignore-cell", "--ignore-cell is for structure files"),
+        ("-n 5 --min-distance 1", "--min-distance is for structure files"),
+        ("-n 5 --isotopes C=13,C=14", "C is named twice"),
+        ("-n 5 -o a.txt", "ends in .h5 or .hdf5"),
     ],
 )
 def test_a_mistake_in_the_command_ends_with_2(options, message, tmp_path):
@@ -196,6 +209,89 @@ def test_a_mistake_in_the_command_ends_with_2(options, message, tmp_path):
     assert len(result.stderr.splitlines()) == 1
     assert result.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("out", ["z.h5", "z"])
+def test_a_run_that_fails_before_its_first_shard_leaves_nothing(out, tmp_path):
+    # no five atoms fit in there: noticed when the first events are drawn
+    crowded = "CH4 -n 10 --ensemble sphere --radius 0.1 --min-distance 0.19"
+    assert "error: " in simulate(f"{crowded} -o {out}", 1).stderr
+    assert list(tmp_path.iterdir()) == []
+    simulate(f"CH4 -n 10 -o {out}")
+
+
+def test_events_without_force_are_good():
+    made = as_json(simulate("OCS -n 10 --charges 0,0,2 -o b.h5 --json"))
+    assert (made["good"], made["not_finite"], made["ker_ev_mean"]) == (10, 0, 0)
+    table = simulate("OCS -n 10 --charges 0,0,2 -o b.h5 --resume").stdout
+    assert "0.000 ± 0.000 eV" in table
+    assert "nan" not in table.split("largest")[0]
+    coulex_("plot ker b.h5 -o ker.png")
+    assert "10 at rest" in coulex_("plot newton b.h5 -o newton.png", 1).stderr
+
+
+def test_the_size_of_shards_does_not_change_a_single_file():
+    simulate(f"OCS -n 300 -o a.h5 {GAUSSIAN}")
+    simulate(f"OCS -n 300 -o b.hdf5 {GAUSSIAN} --shard-size 100")
+    assert digest("a.h5") == digest("b.hdf5")
+
+
+def test_one_of_many_structures_is_said(tmp_path):
+    frames = "2\n\nH 0 0 0\nF 0 0 1.0\n2\n\nH 0 0 0\nF 0 0 2.0\n"
+    tmp_path.joinpath("two.xyz").write_text(frames)
+    said = simulate("two.xyz -n 1 -o a.h5 --units angstrom --min-distance 0.05").stderr
+    assert "two.xyz holds 2 structures: taking the last" in said
+    assert "taking" not in simulate("two.xyz -n 1 -o b.h5 --ensemble frames").stderr
+    assert (
+        "positive and finite" in simulate("two.xyz -n 1 -o c.h5 --min-distance -5", 2).stderr
+    )
+
+
+def test_a_group_alone_prints_its_help():
+    for group in ("plot", "data"):
+        result = coulex_(group, 2)
+        assert "Usage" in result.output
+        assert "error:" not in result.output
+
+
+def test_messages_name_what_works(tmp_path):
+    tmp_path.joinpath("a.csv").write_text("x,y\n1,2\n")
+    said = coulex_("plot ker a.csv -o a.png", 1).stderr
+    assert "a.csv is not an HDF5 file; `coulex data import a.csv" in said
+    assert (
+        "a.csv is a file; quickstart makes a folder"
+        in coulex_("quickstart -o a.csv", 1).stderr
+    )
+    simulate("OCS -n 5 -o a.h5")
+    said = simulate("OCS -n 5 -o a.h5 --shard 1/3", 1).stderr
+    assert "a.h5 exists; --resume it, or choose another name" in said
+    for arguments in ("-o x.hdf5", "-o x.root", "-o x.hdf5 --format csv"):
+        said = coulex_(f"data export a.h5 {arguments}", 1).stderr
+        assert "ends in .csv, .npz or .extxyz" in said
+    said = coulex_("data export a.h5 --format npz -o x.csv", 1).stderr
+    assert "x.csv is the name of a file of csv, not npz" in said
+
+
+def test_an_import_that_fails_leaves_nothing(tmp_path):
+    simulate("OCS -n 5 -o a.h5")
+    coulex_("data export a.h5 -o a.csv")
+    lines = tmp_path.joinpath("a.csv").read_text().splitlines(keepends=True)
+    bad = [*lines[:-1], lines[-1].replace(lines[-1].split(",")[0], "what", 1)]
+    tmp_path.joinpath("a.csv").write_text("".join(bad))
+    before = sorted(tmp_path.iterdir())
+    coulex_("data import a.csv -o c.h5 --charges C=1,O=1,S=1", 1)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_config_has_the_names_of_the_options(tmp_path):
+    tmp_path.joinpath("run.toml").write_text(
+        'ensemble = "box"\nfirst-bond = [0.8, 3]\nsecond_bond = "1:2"\nangle = [90, 180]\n'
+        'shard = "1/2"\nshard-size = 5\n'
+    )
+    result = simulate("OCS -n 10 -o run --config run.toml --json")
+    assert as_json(result) == {"file": "run", "job": "1/2", "complete": False}
+    plan = json.loads(tmp_path.joinpath("run/plan.json").read_text())
+    assert "--first-bond 0.8:3.0" in plan["provenance"]["command"]
 
 
 def test_an_unknown_molecule_lists_those_there_are():

@@ -331,6 +331,41 @@ def test_a_resumption_must_be_of_the_same_run(tmp_path, name, shards):
         target(path, n=60, resume=True).__enter__()
 
 
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("job", [(1, 1), (2, 2)])
+def test_an_error_before_the_first_shard_leaves_nothing(tmp_path, name, job):
+    folder = tmp_path / "straight"
+    with pytest.raises(ZeroDivisionError), target(folder / name, job=job):
+        raise ZeroDivisionError
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_an_error_keeps_what_is_finished_and_what_others_do(tmp_path, name):
+    def fail(path, shards=0, **options):
+        with target(path, **options) as out:
+            for shard in out.missing()[:shards]:
+                out.write(shard, arrays(shard))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail(tmp_path / name, shards=1)
+    with pytest.raises(OutputError, match="an unfinished run lies in"):
+        target(tmp_path / name).__enter__()
+    with target(tmp_path / name, resume=True) as out:
+        assert [shard.number for shard in out.missing()] == [1, 2]
+    other = tmp_path / "straight" / name
+    with target(other, job=(1, 2)) as out:  # at work while another job of the array fails
+        with pytest.raises(ZeroDivisionError):
+            fail(other, job=(2, 2))
+        for shard in out.missing():
+            out.write(shard, arrays(shard))
+    with pytest.raises(ZeroDivisionError):
+        fail(other, job=(2, 2))
+    with target(other, job=(2, 2)) as out:
+        assert [shard.number for shard in out.missing()] == [1]
+
+
 def test_a_damaged_shard_is_not_built_upon(tmp_path):
     path = tmp_path / "ocs.h5"
     begin(path, 2)

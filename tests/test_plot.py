@@ -129,7 +129,33 @@ def test_what_is_left_out_is_said(draw, momenta):
     text = said(draw(events_of(momenta, status=status)))
     assert "2,000 events" in text
     assert "3 with bad status" in text
-    assert "2 not finite or at rest" in text
+    if draw is plot.ker:  # an event at rest has a KER, but neither shares nor a direction
+        assert "1 not finite" in text
+        assert "at rest" not in text
+    else:
+        assert "1 not finite, 1 at rest" in text
+
+
+def test_events_without_force_have_a_ker_of_zero(momenta):
+    events = events_of(np.zeros((5, 3, 3)))
+    summary = summarise(events, {})
+    assert (summary.good, summary.not_finite) == (5, 0)
+    assert summary.ker_ev_mean == summary.ker_ev_median == summary.ker_ev_sd == 0
+    assert np.isnan(summary.energy_share).all()
+    assert "5 events" in said(plot.ker(events))
+    for draw in (plot.newton, plot.dalitz):
+        with pytest.raises(InvalidDataError, match="of 5 events; 5 at rest"):
+            draw(events)
+
+
+def test_the_median_counts_events_at_rest(momenta):
+    momenta[:900] = 0
+    ker_ev = kinetic_energies(momenta, MASSES).sum(axis=1) / EV
+    # bins of ln(largest/smallest)/65536, and the gap to the next of 2000 events
+    median = summarise(events_of(momenta), {}).ker_ev_median
+    assert median == pytest.approx(np.median(ker_ev), rel=0.01)
+    momenta[:1100] = 0
+    assert summarise(events_of(momenta), {}).ker_ev_median == 0
 
 
 @pytest.mark.parametrize("draw", drawings())

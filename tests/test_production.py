@@ -160,7 +160,10 @@ def test_configuration_is_all_that_counts_and_is_json():
     [
         ({"n": 0}, "at least one event"),
         ({"orientation": "up"}, "given, random, recoil"),
-        ({"tolerance": 0.0}, "between 0 and 1"),
+        ({"tolerance": 0.0}, "between 1e-13 and 1"),
+        ({"tolerance": 1e-9, "precision": "float32"}, "float64 reaches 1e-13"),
+        ({"max_steps": 0}, "between 1 and"),
+        ({"max_steps": 1 << 24}, "between 1 and"),
     ],
 )
 def test_a_wrong_production_is_refused(changes, message):

@@ -64,23 +64,40 @@ def _config(context: typer.Context, path: Path | None) -> Path | None:
     except ValueError as error:
         msg = f"{path} is not TOML: {error}"
         raise typer.BadParameter(msg) from error
-    names = {p.name: p for p in context.command.params if p.name not in ("config", "help")}
+    names = {_key(p): p for p in context.command.params if p.name not in ("config", "help")}
     given = {key.replace("-", "_"): value for key, value in content.items()}
     unknown = sorted(set(given) - set(names))
     if unknown:
         known = ", ".join(sorted(name.replace("_", "-") for name in names))
         msg = f"{path} has unknown keys {', '.join(unknown)}; known are {known}"
         raise typer.BadParameter(msg)
-    context.default_map = {key: _as_typed(value) for key, value in given.items()}
+    context.default_map = {
+        names[key].name: _as_typed(value, names[key]) for key, value in given.items()
+    }
     return path
 
 
-def _as_typed(value: Any) -> Any:
-    """Return a TOML value as it would be typed: [2, 2, 2] as "2,2,2"."""
+def _key(parameter: Any) -> str:
+    """Return what an option is called on the command line: "shard", not "job"."""
+    return max(parameter.opts, key=len).lstrip("-").replace("-", "_")
+
+
+def _event_file(path: Path) -> Path:
+    """Let a name say whether a file or a folder is meant."""
+    kind = path.suffix.lower()
+    if kind in ("", ".h5", ".hdf5") or kind[1:].isdecimal():  # run0.05 is a folder
+        return path
+    msg = f"{path}: a file of events ends in .h5 or .hdf5, a folder of shards has no suffix"
+    raise typer.BadParameter(msg)
+
+
+def _as_typed(value: Any, parameter: Any) -> Any:
+    """Return a TOML value as it would be typed: [2, 2, 2] as "2,2,2", ends as "0.8:3"."""
     if isinstance(value, bool):
         return value
     if isinstance(value, list):
-        return ",".join(str(inner) for inner in value)
+        between = ":" if parameter.metavar == _range["metavar"] else ","
+        return between.join(str(inner) for inner in value)
     if isinstance(value, dict):
         return ",".join(f"{key}={inner}" for key, inner in value.items())
     return str(value)
@@ -102,7 +119,12 @@ Count = Annotated[
 ]
 Out = Annotated[
     Path,
-    typer.Option("-o", "--out", metavar="FILE.h5|DIR", help="A file, or shards in a folder."),
+    typer.Option(
+        *("-o", "--out"),
+        callback=_event_file,
+        metavar="FILE.h5|DIR",
+        help="A file, or shards in a folder.",
+    ),
 ]
 Figure = Annotated[
     Path, typer.Option("-o", "--out", metavar="FILE", help="fig.png, .pdf, .svg")

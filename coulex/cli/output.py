@@ -29,6 +29,8 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except UsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # the help is printed already
+                raise typer.Exit(2) from error
             _fail(error.format_message(), 2, hint=error.ctx)
         except KeyboardInterrupt:
             _fail("interrupted", 130)

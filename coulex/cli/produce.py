@@ -66,14 +66,14 @@ def produce(
         compile_seconds = _compile(production) if missing else 0.0
         with progress(missing, "exploding") as tick:
             work = run(production, target, threads=_threads(threads), progress=tick, stop=stop)
-        if work.stopped:
-            left = len(target.missing())
-            msg = (
-                f"interrupted: {left} shards of {order.out} left, what is finished is kept; "
-                "the same command with --resume continues it"
-            )
-            raise Interrupted(msg, stop.code)
-        complete = target.finalize()
+        left = len(target.missing())
+        complete = not work.stopped and target.finalize()
+    if work.stopped:  # raised out here: for the target, this is no failure
+        msg = (
+            f"interrupted: {left} shards of {order.out} left, what is finished is kept; "
+            "the same command with --resume continues it"
+        )
+        raise Interrupted(msg, stop.code)
     if not complete:
         say(
             f"job {order.job[0]} of {order.job[1]} has made its shards; the last of the jobs, "
@@ -111,6 +111,8 @@ def _tell(order: Order, work: Work, compile_seconds: float, *, json: bool) -> Su
             for code, count in summary.status_counts.items()
             if code
         ]
+        if summary.not_finite:
+            reasons.append(f"{summary.not_finite} good, but with momenta that are not finite")
         msg = f"{failed} of {summary.events} events failed: {'; '.join(reasons)}"
         raise CoulexError(msg)
     return summary

@@ -20,6 +20,9 @@ def quickstart(
     """Simulate 100,000 explosions of OCS with charges 2,2,2, and draw three figures."""
     from coulex.errors import OutputError
 
+    if out.exists() and not out.is_dir():
+        msg = f"{out} is a file; quickstart makes a folder: choose another name with -o"
+        raise OutputError(msg)
     file = out / "ocs.h5"
     if file.exists() and not overwrite:
         msg = f"{file} exists; --overwrite it, or choose another folder with -o"

@@ -64,5 +64,6 @@ def _ions(summary: Summary) -> Table:
         strict=True,
     )
     for ion, energy_ev, share, momentum in rows:
-        table.add_row(ion, f"{energy_ev:.3f}", f"{100 * share:.2f} %", f"{momentum:.2f}")
+        percent = f"{100 * share:.2f} %" if share == share else "-"  # no KER, no shares
+        table.add_row(ion, f"{energy_ev:.3f}", percent, f"{momentum:.2f}")
     return table

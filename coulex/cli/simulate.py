@@ -1,5 +1,6 @@
 """`coulex simulate`: a molecule in, the momenta of its explosions out."""
 
+import math
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from . import options as o
+from .output import say
 
 if TYPE_CHECKING:
     from coulex.ensemble import Ensemble
@@ -24,7 +26,10 @@ _NEEDS = {
 }
 
 #: options that do not change a single number: they stay out of the command in the file
-_NOT_RECORDED = {"out", "job", "threads", "config", "json", "overwrite", "resume", "dry_run"}
+_NOT_RECORDED = {
+    *("out", "job", "shard_size", "threads", "config", "json", "overwrite", "resume"),
+    "dry_run",
+}
 
 _CLOSEST = 0.1  # Å between two atoms of a structure that is believed
 
@@ -68,8 +73,11 @@ def simulate(
     geometry = {"sigma": sigma, "radius": radius, "min_distance": min_distance}
     geometry |= {"first_bond": first_bond, "second_bond": second_bond, "angle": angle}
     _check_needs(ensemble, geometry)
+    of_file = {"units": units, "ignore_cell": ignore_cell}
+    _check_file_options(molecule, of_file | {"min_distance": min_distance}, ensemble)
     believed = min(_CLOSEST, min_distance or _CLOSEST)
-    read, frames = _read(molecule, ensemble == "frames", units, ignore_cell, believed)
+    of_file["min_distance_angstrom"] = believed
+    read, frames = _read(molecule, ensemble == "frames", of_file)
     from coulex.production import Production
 
     from .produce import Order, predict, produce
@@ -114,6 +122,10 @@ def _flag(name: str) -> str:
 def _check_needs(ensemble: str, geometry: dict[str, Any]) -> None:
     """Refuse an ensemble without its options, and options without their ensemble."""
     needs = _NEEDS[ensemble]
+    least = geometry["min_distance"]
+    if least is not None and not 0 < least < math.inf:
+        msg = f"--min-distance must be positive and finite, got {least}"
+        raise typer.BadParameter(msg)
     missing = [_flag(name) for name in needs if geometry[name] is None]
     if missing:
         msg = f"--ensemble {ensemble} needs {', '.join(missing)}"
@@ -135,28 +147,47 @@ def _check_choice(resume: bool, overwrite: bool) -> None:
         raise typer.BadParameter(msg)
 
 
-def _read(
-    text: str,
-    wants_frames: bool,
-    units: str | None,
-    ignore_cell: bool,
-    min_distance_angstrom: float,
-) -> tuple["Molecule", Any]:
+def _is_file(text: str) -> bool:
+    """Return whether a molecule is given by a structure file, not by its name."""
+    return Path(text).exists() or Path(text).suffix != "" or "/" in text
+
+
+def _check_file_options(text: str, of_file: dict[str, Any], ensemble: str) -> None:
+    """Refuse the options of structure files with a molecule of the library."""
+    idle = [name for name, value in of_file.items() if value not in (None, False)]
+    if ensemble == "sphere" and "min_distance" in idle:
+        idle.remove("min_distance")
+    if idle and not _is_file(text):
+        msg = f"{_flag(idle[0])} is for structure files, and {text} is none"
+        raise typer.BadParameter(msg)
+
+
+def _read(text: str, wants_frames: bool, settings: dict[str, Any]) -> tuple["Molecule", Any]:
     """Return a molecule of the library or of a file, and the frames where they are wanted."""
     from coulex.molecule import Molecule
 
-    settings: dict[str, Any] = {"units": units, "ignore_cell": ignore_cell}
-    settings |= {"min_distance_angstrom": min_distance_angstrom}
-    is_file = Path(text).exists() or Path(text).suffix != "" or "/" in text
+    is_file = _is_file(text)
     if wants_frames and not is_file:
         msg = f"--ensemble frames needs a structure file, got {text!r}"
         raise typer.BadParameter(msg)
     if wants_frames:
         return Molecule.read_frames(text, **settings)
     if is_file:
-        return Molecule.read(text, **settings), None
+        molecule = Molecule.read(text, **settings)
+        _say_which_frame(text, settings)
+        return molecule, None
     with _usage():
         return Molecule.named(text), None
+
+
+def _say_which_frame(path: str, settings: dict[str, Any]) -> None:
+    """Say that the last structure of a file is taken, where there are several."""
+    from coulex.structure import read_structures
+
+    units, ignore_cell = settings["units"], settings["ignore_cell"]
+    count = len(read_structures(path, units=units, ignore_cell=ignore_cell))
+    if count > 1:
+        say(f"{path} holds {count} structures: taking the last; --ensemble frames takes all")
 
 
 def _weighed(molecule: "Molecule", masses: str, isotopes: str | None) -> "Molecule":
@@ -172,7 +203,11 @@ def _weighed(molecule: "Molecule", masses: str, isotopes: str | None) -> "Molecu
         if not mass_number.isdecimal():
             msg = f"--isotopes: expected C=13 or 0=18, got {pair!r}"
             raise typer.BadParameter(msg)
-        chosen[int(key) if key.isdecimal() else key] = int(mass_number)
+        atom = int(key) if key.isdecimal() else key
+        if atom in chosen:
+            msg = f"--isotopes: {key} is named twice"
+            raise typer.BadParameter(msg)
+        chosen[atom] = int(mass_number)
     return molecule.with_isotopes(chosen)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from coulex.errors import CorruptFileError, InvalidDataError
@@ -18,7 +19,7 @@ from .fields import FIELDS, grows
 from .files import file_digest, read_json
 from .layout import FORMAT_VERSION
 from .parts import Part, read_part
-from .plan import MANIFEST, PLAN, manifest_digest, parts_of
+from .plan import MANIFEST, PLAN, is_single, manifest_digest, parts_of
 
 _SHARD = re.compile(r"shard-\d{6,}\.h5")
 
@@ -183,6 +184,12 @@ def open(path: str | Path) -> Dataset:
         raise CorruptFileError(msg)
     if path.is_dir():
         return Dataset(path, _open_folder(path))
+    if path.is_file() and not (is_single(path) or h5py.is_hdf5(path)):
+        msg = (
+            f"{path} is not an HDF5 file; "
+            f"`coulex data import {path} -o FILE.h5` reads csv, npz and extxyz"
+        )
+        raise InvalidDataError(msg)
     part = read_part(path)
     if part.identity.count != part.identity.total:
         first, last = part.identity.first, part.identity.first + part.identity.count - 1

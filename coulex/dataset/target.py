@@ -83,6 +83,7 @@ class Target:
         self._array = job[1] > 1
         self._resume, self._overwrite = resume, overwrite
         self._complete = False
+        self._began = self._made_folder = False  # by this process
         self._lock = Lock(lock_path(self.path))
         own = f"{self.path.name}.{job[0]}-of-{job[1]}.lock"
         self._own_lock = Lock(self.path.with_name(own))
@@ -112,18 +113,19 @@ class Target:
             self._take_locks()
             self._prepare()
         except OSError as error:
-            self._release()
+            self._leave(failed=self._began)
             if isinstance(error, CoulexError):
                 raise
             msg = f"cannot write {self.path}: {error.strerror or error}"
             raise OutputError(msg) from error
         except BaseException:
-            self._release()
+            self._leave(failed=self._began)
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._release()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Let go; what an error has ended before its first shard leaves nothing behind."""
+        self._leave(failed=kind is not None and issubclass(kind, Exception))
 
     def missing(self) -> list[Shard]:
         """Return the shards that this job has still to make."""
@@ -207,10 +209,31 @@ class Target:
             msg = f"{who} is already writing {self.path}; wait for it, or stop it"
             raise OutputError(msg)
 
-    def _release(self) -> None:
-        self._own_lock.release(remove=True)
-        # an array shares the lock: only the job that finished everything holds it alone
-        self._lock.release(remove=self._complete or not self._array)
+    def _leave(self, *, failed: bool) -> None:
+        """Release the locks; if it `failed`, remove a set in which nothing is finished."""
+        alone = self._complete or not self._array
+        try:
+            # What replaces an older output stays: --resume would take the older one for it.
+            if failed and not self._complete and not self.plan.replaces:
+                alone = alone or self._lock.take()
+                if alone and len(absent_shards(self.work, self.plan)) == len(
+                    self.plan.shards()
+                ):
+                    self._abandon()
+        finally:
+            self._own_lock.release(remove=True)
+            # an array shares the lock: only a job that has it for itself may remove it
+            self._lock.release(remove=alone)
+
+    def _abandon(self) -> None:
+        """Remove a set without a shard, and a folder that was made for it."""
+        if self.work != self.path:
+            remove_parts(self.path)
+        elif self.path.is_dir():
+            (self.path / PLAN).unlink(missing_ok=True)
+            sweep(self.path)
+            if self._made_folder and not any(self.path.iterdir()):
+                self.path.rmdir()
 
     def _prepare(self) -> None:
         """Compare what is there with what is wanted; leave `work` ready for shards."""
@@ -230,7 +253,8 @@ class Target:
             remove_parts(self.path)
             return
         if finished and not self._overwrite and not (begun and self._resume):
-            msg = f"{self.path} exists; --overwrite it, or choose another name"
+            remedy = "--resume" if self._array else "--overwrite"
+            msg = f"{self.path} exists; {remedy} it, or choose another name"
             raise OutputError(msg)
         if begun and self._overwrite:
             self._discard()
@@ -261,6 +285,7 @@ class Target:
             if strangers and not (self.path / PLAN).exists():
                 msg = f"{self.path} exists and holds {strangers[0]}; choose another name"
                 raise OutputError(msg)
+        self._began, self._made_folder = True, not self.work.exists()
         self.work.mkdir(exist_ok=True)
         self.plan = replace(self.plan, replaces=replaces)
         self.plan.write(self.work)

@@ -31,6 +31,7 @@ FORMATS = {
     ".h5": "hdf5",
     ".hdf5": "hdf5",
 }
+_EXPORTED = ("csv", "npz", "extxyz")
 
 
 def read_source(
@@ -140,16 +141,22 @@ def export_events(
         If the format is unknown, or the set lacks what it needs.
     """
     out = Path(out)
-    kind = kind or format_of(out)
+    by_suffix = FORMATS.get(out.suffix.lower())
+    if by_suffix == "hdf5" or (kind or by_suffix) not in _EXPORTED:
+        msg = (
+            f"{out}: expected a name that ends in .csv, .npz or .extxyz, or a format of these"
+        )
+        raise InvalidDataError(msg)
+    if kind and by_suffix and kind != by_suffix:
+        msg = f"{out} is the name of a file of {by_suffix}, not {kind}; leave one of them out"
+        raise InvalidDataError(msg)
+    kind = kind or by_suffix
     if out.exists() and not overwrite:
         msg = f"{out} exists; --overwrite it, or choose another name"
         raise OutputError(msg)
     if not out.parent.is_dir():
         msg = f"cannot write {out}: {out.parent} is no folder; make it first"
         raise OutputError(msg)
-    if kind not in ("csv", "npz", "extxyz"):
-        msg = f"cannot export to {kind!r}; expected csv, npz or extxyz"
-        raise InvalidDataError(msg)
     if kind != "npz" and "numbers" not in data:
         msg = f"{data.path} does not name its atoms; import it with charges such as C=2,O=2"
         raise InvalidDataError(msg)
