@@ -15,7 +15,6 @@ import numba
 import numpy as np
 
 from . import __version__, explosions, frames
-from .accuracy import accuracy
 from .dataset import Shard, Target, predicted_bytes
 from .ensemble import Ensemble, orient
 from .kernels import simd
@@ -57,7 +56,7 @@ class Production:
         if not 1 <= self.max_steps < _MOST_STEPS:
             msg = f"max_steps must lie between 1 and 2^24 - 1, got {self.max_steps}"
             raise ValueError(msg)
-        accuracy(self.precision, self.tolerance)  # says what is wrong with them
+        explosions.accuracy(self.precision, self.tolerance)  # says what is wrong with them
 
     def events(self, first: int, count: int, *, threads: int | None = None) -> dict[str, Any]:
         """Compute some of the events.
@@ -147,7 +146,7 @@ class Production:
             "orientation": self.orientation,
             "seed": self.seed,
             "precision": self.precision,
-            "tolerance": accuracy(self.precision, self.tolerance).tolerance,
+            "tolerance": explosions.accuracy(self.precision, self.tolerance).tolerance,
             "max_steps": self.max_steps,
             "allow_attraction": self.allow_attraction,
             "instruction_set": self._instruction_set(),
