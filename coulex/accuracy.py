@@ -8,6 +8,8 @@ against converged results: `benchmarks/accuracy.py` repeats that.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from .kernels import engine, nystroem, tail
 
 DEFAULT = {"float64": 1e-9, "float32": 3e-4}
@@ -40,8 +42,9 @@ class _Tail:
 
 
 _STEPS = (
-    _Steps(1e-3, "RKN6(4)FM", 6, 0.05, 0.5, 1.0, 0.0),
-    _Steps(2e-10, "RKN8(6)", 8, 1.5, 0.3, 0.01, 0.25),
+    _Steps(2e-3, "RKN6(4)FM", 6, 0.003, 0.3, 10.0, 0.0),
+    _Steps(1e-5, "RKN8(6)", 8, 0.2, 0.3, 0.05, 0.2),
+    _Steps(2e-10, "RKN8(6)", 8, 0.6, 0.3, 0.02, 0.25),
     _Steps(0.0, "RKN12(10)", 12, 1.0, 0.2, 0.05, 0.0),
 )
 _TAILS = (
@@ -99,9 +102,10 @@ class Accuracy:
             order=steps.order,
             reach=last.reach,
             least_reach=1e-9 if self.precision == "float64" else 3e-5,
-            tail_tolerance=self.tolerance / (3 * care),
+            tail_tolerance=self.tolerance / (10 * care),
             step_weight=steps.weight * (self.tolerance / 1e-9) ** steps.growth,
-            tail_weight=0.3,
+            tail_weight=1.0,
+            rounding=float(np.finfo(self.precision).eps),
             max_steps=max_steps,
             refill=max(1, width // 4),
         )

@@ -85,8 +85,7 @@ def worst(ensemble, rng, n, precision, tolerance):
 #: of no kernels but those that other tests compile anyway
 FREE = [("float64", 1e-8), ("float64", 1e-9), ("float64", 1e-11), ("float32", 3e-4)]
 FREE += [("float32", 1e-4), ("float32", 3e-5)]
-MORE = [("float64", t) for t in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 3e-10, 1e-10, 1e-12)]
-MORE += [("float32", t) for t in (1e-2, 1e-3, 1e-5)]
+MORE = [("float64", t) for t in (1e-2, 1e-3, 1e-4, 1e-6)]
 
 
 @ENSEMBLE
@@ -100,9 +99,16 @@ def test_good_events_are_within_the_tolerance(ensemble, precision, tolerance):
 
 @pytest.mark.slow
 @ENSEMBLE
-@pytest.mark.parametrize(("precision", "tolerance"), FREE + MORE)
-def test_good_events_are_within_the_tolerance_at_length(ensemble, precision, tolerance):
-    _, wrong = worst(ensemble, np.random.default_rng(2), 20_000, precision, tolerance)
+@pytest.mark.parametrize(("precision", "tolerance"), MORE)
+def test_good_events_are_within_looser_tolerances(ensemble, precision, tolerance):
+    _, wrong = worst(ensemble, np.random.default_rng(2), 2000, precision, tolerance)
+    assert wrong <= tolerance
+
+
+@ENSEMBLE
+@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-9), ("float32", 3e-4)])
+def test_good_events_are_within_the_defaults_at_length(ensemble, precision, tolerance):
+    _, wrong = worst(ensemble, np.random.default_rng(2), 10_000, precision, tolerance)
     assert wrong <= tolerance
 
 

@@ -237,8 +237,8 @@ def test_a_charge_that_is_no_number_is_wrong_data():
 def test_spectators_without_charge_stay_where_they_are():
     simulate("OCS", "-n", 5, "-o", "out.h5", "--charges", "1,0,1")
     p = dataset.open("out.h5")["momenta"]
-    assert np.abs(p[:, 1]).max() == 0
-    assert np.abs(p[:, 0]).max() > 1
+    # steps are made in coordinates that expand, and rounded there
+    assert np.abs(p[:, 1]).max() < 1e-14 * np.abs(p[:, 0]).max()
 
 
 def test_ions_that_stay_bound_have_a_status():

@@ -40,21 +40,30 @@ def forces(lanes, rows, ions, x, pairs, f, factor):
 
 
 @compiled
-def energies(lanes, rows, ions, x, pairs, inverse_masses):
-    """Return the potential energy, the sum of its moduli, and the fastest pair's rate squared.
+def energies(lanes, rows, ions, x, v, pairs, inverse_masses):
+    """Return the potential energy, the sum of its moduli, the fastest pair's rate, crowding.
 
-    The rate of a pair is sqrt(|q_i q_j| (1/m_i + 1/m_j) / r**3): after about its inverse, the
-    distance has doubled. It is infinite, or not a number, where two ions coincide.
+    The rate of a pair is sqrt(|q_i q_j| (1/m_i + 1/m_j) / r**3), after about its inverse the
+    distance has doubled, or that at which the pair closes in, if that is faster; all are
+    squared. It is infinite, or not a number, where two ions coincide. Crowding is the square
+    of the largest coordinate over the shortest distance: what rounding is multiplied by.
     """
     zero = splat(lanes, 0.0)
-    potential, moduli, fastest = zero, zero, zero
+    potential, moduli, fastest, farthest = zero, zero, zero, zero
+    nearest = splat(lanes, 1e30)
     pair = pairs
-    for i in range(1, len(ions)):
+    for i in range(len(ions)):
+        for row in range(x + 3 * i, x + 3 * i + 3):
+            square = load(lanes, rows, row) * load(lanes, rows, row)
+            farthest = select(square > farthest, square, farthest)
         for j in range(i):
-            dx = load(lanes, rows, x + 3 * i) - load(lanes, rows, x + 3 * j)
-            dy = load(lanes, rows, x + 3 * i + 1) - load(lanes, rows, x + 3 * j + 1)
-            dz = load(lanes, rows, x + 3 * i + 2) - load(lanes, rows, x + 3 * j + 2)
-            square = fma(dx, dx, fma(dy, dy, dz * dz))
+            square, closing = zero, zero
+            for axis in range(3):
+                a, b = 3 * i + axis, 3 * j + axis
+                apart = load(lanes, rows, x + a) - load(lanes, rows, x + b)
+                faster = load(lanes, rows, v + a) - load(lanes, rows, v + b)
+                square = fma(apart, apart, square)
+                closing = fma(-apart, faster, closing)
             product = load(lanes, rows, pair)
             pair += 1
             inverse = 1.0 / sqrt(square)
@@ -62,13 +71,16 @@ def energies(lanes, rows, ions, x, pairs, inverse_masses):
             modulus = select(energy < 0.0, -energy, energy)
             potential = potential + energy
             moduli = moduli + modulus
-            light = load(lanes, rows, inverse_masses + i) + load(
-                lanes, rows, inverse_masses + j
-            )
-            rate = modulus * inverse * inverse * light
+            m_i = load(lanes, rows, inverse_masses + i)
+            m_j = load(lanes, rows, inverse_masses + j)
+            rate = modulus * inverse * inverse * (m_i + m_j)
+            closing = select((closing > 0.0) & (modulus > 0.0), closing, zero)
+            closing = closing * inverse * inverse
+            rate = select(closing * closing > rate, closing * closing, rate)
             fastest = select(rate > fastest, rate, fastest)
             fastest = select(square > 0.0, fastest, square / zero)
-    return potential, moduli, fastest
+            nearest = select(square < nearest, square, nearest)
+    return potential, moduli, fastest, farthest / nearest
 
 
 @compiled

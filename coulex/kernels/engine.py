@@ -45,6 +45,7 @@ class Settings(NamedTuple):
     tail_tolerance: float  #: of the last change in the tail
     step_weight: float  #: error of the result per sum of the steps' estimates
     tail_weight: float  #: error of the tail per last change
+    rounding: float  #: relative, of a number
     max_steps: int
     refill: int  #: lanes that wait before new events come in
 
@@ -119,7 +120,9 @@ def start(lanes, rows, ions, at, settings):
     """
     centre(lanes, rows, ions, at)
     forces(lanes, rows, ions, at.x, at.pairs, at.f, splat(lanes, 1.0))
-    potential, moduli, fastest = energies(lanes, rows, ions, at.x, at.pairs, at.inverse_masses)
+    potential, moduli, fastest, crowding = energies(
+        lanes, rows, ions, at.x, at.v, at.pairs, at.inverse_masses
+    )
     kinetic = twice_kinetic(lanes, rows, ions, at, at.v)
     first = settings.first_step / sqrt(fastest)
     store(rows, at.step, first)
@@ -128,6 +131,7 @@ def start(lanes, rows, ions, at, settings):
     store(rows, at.scale, fma(splat(lanes, 2.0), moduli, kinetic))
     store(rows, at.reach, splat(lanes, settings.reach))
     store(rows, at.error, splat(lanes, 0.0))
+    store(rows, at.rounding, settings.rounding * sqrt(crowding))
     store(rows, at.steps, splat(lanes, 0.0))
     return bits((fastest > 0.0) & (first > 0.0))
 
@@ -228,7 +232,8 @@ def leave(lanes, rows, ions, at, settings, ladder):
     straight_lines(lanes, rows, ions, at)
     moved = to_infinity(lanes, rows, ions, at, ladder)
 
-    store(rows, at.trial, twice_kinetic(lanes, rows, ions, at, at.end) / energy - 1.0)
+    drift = twice_kinetic(lanes, rows, ions, at, at.end) / energy - 1.0
+    store(rows, at.trial, drift)
     size = splat(lanes, 0.0)
     for i in range(len(ions)):
         mass = load(lanes, rows, at.masses + i)
@@ -238,7 +243,10 @@ def leave(lanes, rows, ions, at, settings, ladder):
             store(rows, at.end + k, momentum)
     summed = settings.step_weight * load(lanes, rows, at.error)
     error = (summed + settings.tail_weight * sqrt(moved)) / sqrt(size)
-    store(rows, at.trial + 1, error)
+    error = error + load(lanes, rows, at.rounding)
+    # Energy is quadratic in the momenta: they are wrong by half of its error at least.
+    error = select(drift > error, drift, error)
+    store(rows, at.trial + 1, select(-drift > error, -drift, error))
     reach = load(lanes, rows, at.reach)
     store(rows, at.reach, 0.3 * reach)
     sure = moved <= size * (settings.tail_tolerance * settings.tail_tolerance)
