@@ -171,8 +171,8 @@ def test_forces_and_energies_of_five_ions(rng):
     assert np.abs(state[at.trial] - true).max() < 20 * EPS * np.abs(true).max()
     assert np.abs(state[at.trial].sum(axis=0)).max() < 20 * EPS * np.abs(true).max()
 
-    potential, moduli, fastest = coulomb.energies(
-        LANE, state.rows, state.ions, at.x, at.pairs, at.inverse_masses
+    potential, moduli, fastest, crowding = coulomb.energies(
+        LANE, state.rows, state.ions, at.x, at.v, at.pairs, at.inverse_masses
     )
     pairs = list(itertools.combinations(range(5), 2))
     far = {(i, j): np.linalg.norm(x[i] - x[j]) for i, j in pairs}
@@ -180,6 +180,8 @@ def test_forces_and_energies_of_five_ions(rng):
     assert moduli == pytest.approx(reference.potential(x, np.abs(q)), rel=1e-14)
     rates = [abs(q[i] * q[j]) / far[i, j] ** 3 * (1 / m[i] + 1 / m[j]) for i, j in pairs]
     assert fastest == pytest.approx(max(rates), rel=1e-14)
+    spread = np.abs(state[at.x]).max() / min(far.values())
+    assert crowding == pytest.approx(spread**2, rel=1e-14)
 
 
 def test_the_force_is_the_slope_of_the_potential(rng):
