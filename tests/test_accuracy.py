@@ -58,7 +58,6 @@ def mixed(rng, n):
 
 
 ENSEMBLES = [methane, carbonyl_sulfide, moving, close, mixed]
-THREE = [carbonyl_sulfide, moving, close]
 ENSEMBLE = pytest.mark.parametrize("ensemble", ENSEMBLES, ids=lambda e: e.__name__)
 
 
