@@ -9,8 +9,8 @@ from numba import njit
 @cache
 def _warn_once():
     msg = (
-        "no folder for compiled kernels can be written, so that every process compiles them "
-        "anew; set NUMBA_CACHE_DIR to one that can"
+        "kernels are compiled anew in every process, since no folder for them can be written; "
+        "set NUMBA_CACHE_DIR to one that can"
     )
     warnings.warn(msg, stacklevel=4)
 
