@@ -203,7 +203,7 @@ def growth(lanes, ratio, order):
     The power of the error is close to 1 over the order of its estimate, -3/16, -1/8 or -3/32,
     and made of rough reciprocal square roots: it need not be exact.
     """
-    ratio = select(ratio > 1e-30, ratio, splat(lanes, 1e-30))
+    ratio = select(ratio < 1e-30, splat(lanes, 1e-30), ratio)
     a = rough_rsqrt(rough_rsqrt(rough_rsqrt(ratio)))  # ratio**(-1/8)
     b = rough_rsqrt(a)  # 1/16
     c = rough_rsqrt(b)  # -1/32
