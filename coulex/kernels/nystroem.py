@@ -8,7 +8,7 @@ keeps the form of the equation, without a velocity in it,
 
 since the Coulomb force is homogeneous of degree -2. With k = sum m x.v / sum m x.x, the rate
 of expansion, y hardly moves where the ions fly apart uniformly, and infinity lies at s = 1/k.
-At rest k = 0 and s = t. Against steps in t this saves a third of the force evaluations.
+At rest k = 0 and s = t.
 
 The pairs are 6(4)FM, 8(6) and 12(10) of Dormand, El-Mikkawy and Prince (IMA J. Numer. Anal. 7
 (1987) 235-250 and 423-430), in `runge-kutta-nystroem.json`, exact. All are used as pairs whose
