@@ -7,10 +7,12 @@ import typer
 from coulex import __version__
 
 from .data import app as data
+from .invert import invert
 from .output import Commands, plain_warnings
 from .plot import app as plot
 from .quickstart import quickstart
 from .simulate import simulate
+from .validate import validate
 
 app = typer.Typer(
     cls=Commands,
@@ -20,6 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(simulate)
+app.command()(invert)
+app.command()(validate)
 app.add_typer(plot, name="plot")
 app.add_typer(data, name="data")
 app.command()(quickstart)
@@ -38,7 +42,7 @@ def _about(
         typer.Option("--version", is_eager=True, callback=_version, help="Print the version."),
     ] = False,
 ) -> None:
-    """Simulate Coulomb explosions, and draw what a detector would see.
+    """Simulate Coulomb explosions, find the geometry behind a measured one, and draw both.
 
     Exit codes: 0 done, 1 invalid data or numerical failure, 2 usage, 3 incomplete but
     resumable, 4 corrupt or mismatched file, 130 or 143 interrupted and resumable.

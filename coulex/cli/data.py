@@ -121,7 +121,7 @@ def import_(
         if position_columns
         else None,
     )
-    constants = _constants(found, charges, masses, source)
+    constants = constants_of(found, charges, masses, source)
     configuration = {
         "imported": {
             "format": found.format,
@@ -221,7 +221,7 @@ def _as_text(value: Any) -> str:
     return str(value)
 
 
-def _constants(
+def constants_of(
     found: "Source", charges: str | None, masses: str, path: Path
 ) -> dict[str, Any]:
     """Return the masses, numbers and charges that the source does not hold itself."""

@@ -170,6 +170,14 @@ SecondBond = Annotated[
     Any, _option(_GEOMETRY, "box: central to second other atom, Å.", **_range)
 ]
 Angle = Annotated[Any, _option(_GEOMETRY, "box: between the bonds, degrees.", **_range)]
+PriorName = Annotated[
+    Literal["gaussian", "sphere", "box"] | None,
+    _option(_GEOMETRY, "How probable a geometry was before; weighs several solutions."),
+]
+PriorMolecule = Annotated[
+    str | None,
+    _option(_GEOMETRY, "Of the prior, if the file does not say; a name or a file."),
+]
 Orientation = Annotated[
     Literal["given", "random", "recoil"],
     _option(_GEOMETRY, "As read; uniform; or the first ion's momentum along +x."),
@@ -216,6 +224,14 @@ Config = Annotated[
 Seed = Annotated[int, _option(_RUN, "Of the random numbers.", parser=seed, metavar="INT")]
 Threads = Annotated[
     int, _option(_RUN, "At most; 0: all processors that the process may use.", min=0)
+]
+All = Annotated[bool, _option(_FILES, "Keep all solutions, not the most probable.", "--all")]
+Project = Annotated[
+    bool, _option(_ACCURACY, "Take out a sum of the momenta that is not zero.", "--project")
+]
+Limit = Annotated[
+    float,
+    _option(_ACCURACY, "Error in Å up to which a solution is the truth.", min=0.0),
 ]
 Json = Annotated[bool, _option(_FILES, "Print one JSON object.", "--json")]
 Overwrite = Annotated[bool, _option(_FILES, "Replace what is there.", "--overwrite")]

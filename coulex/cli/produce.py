@@ -33,7 +33,7 @@ class Order:
         return Target(
             self.out,
             self.production.configuration(),
-            {"command": self.command, "commit": _commit()},
+            {"command": self.command, "commit": commit()},
             self.production.n,
             shard_events=self.shard_events,
             resume=resume,
@@ -65,7 +65,9 @@ def produce(
         missing = sum(shard.count for shard in target.missing())
         compile_seconds = _compile(production) if missing else 0.0
         with progress(missing, "exploding") as tick:
-            work = run(production, target, threads=_threads(threads), progress=tick, stop=stop)
+            work = run(
+                production, target, threads=threads_of(threads), progress=tick, stop=stop
+            )
         left = len(target.missing())
         complete = not work.stopped and target.finalize()
     if work.stopped:  # raised out here: for the target, this is no failure
@@ -153,7 +155,7 @@ def _compile(production: Production) -> float:
     return seconds
 
 
-def _threads(asked: int) -> int:
+def threads_of(asked: int) -> int:
     """Return how many threads to use: never more than the process has processors."""
     available = explosions.available_threads()
     if asked > available:
@@ -161,7 +163,7 @@ def _threads(asked: int) -> int:
     return min(asked or available, available)
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Return the commit of a source checkout, None for an installed package."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():

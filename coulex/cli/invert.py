@@ -1,0 +1,269 @@
+"""`coulex invert`: momenta in, the geometries that explain them out."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import molecule as m
+from . import options as o
+from .data import ColumnNames, MomentumUnits, PositionColumns, PositionUnits, constants_of
+from .output import Interrupted, Stop, progress, say
+from .simulate import canonical_command, check_choice
+from .validate import tell
+
+if TYPE_CHECKING:
+    from coulex.dataset import Dataset
+    from coulex.dataset.exchange import Source
+    from coulex.ensemble import Ensemble
+    from coulex.inverse.validate import RoundTrip
+    from coulex.molecule import Molecule
+    from coulex.reconstruction import Reconstruction, Work
+
+_TABLES = (".csv", ".txt", ".dat", ".npz", ".xyz", ".extxyz")
+
+
+def invert(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Momenta: .h5, a folder, .csv or .npz.")
+    ],
+    out: o.Out,
+    charges: o.Charges = None,
+    masses: o.Masses = "isotope",
+    momentum_units: MomentumUnits = None,
+    columns: ColumnNames = None,
+    position_units: PositionUnits = None,
+    position_columns: PositionColumns = None,
+    prior: o.PriorName = None,
+    molecule: o.PriorMolecule = None,
+    sigma: o.Sigma = None,
+    radius: o.Radius = None,
+    min_distance: o.MinDistance = None,
+    first_bond: o.FirstBond = None,
+    second_bond: o.SecondBond = None,
+    angle: o.Angle = None,
+    project: o.Project = False,
+    all_: o.All = False,
+    threads: o.Threads = 0,
+    config: o.Config = None,  # noqa: ARG001, its callback acts
+    resume: o.Resume = False,
+    overwrite: o.Overwrite = False,
+    json: o.Json = False,
+) -> None:
+    """Find the geometries from which ions at rest fly apart with the momenta of a file."""
+    check_choice(resume, overwrite)
+    geometry = {"sigma": sigma, "radius": radius, "min_distance": min_distance}
+    geometry |= {"first_bond": first_bond, "second_bond": second_bond, "angle": angle}
+    _check_prior(prior, molecule, geometry)
+    _check_out(out, overwrite=overwrite, resume=resume)
+    declared = {
+        "momentum_units": momentum_units,
+        "columns": columns,
+        "position_units": position_units,
+        "position_columns": position_columns,
+    }
+    source, constants, origin = _momenta(file, declared, charges, masses)
+    from coulex.reconstruction import Reconstruction
+
+    with m.usage():
+        believed = _prior(prior, molecule, geometry, origin, source)
+    reconstruction = Reconstruction(
+        source=source,
+        constants=constants,
+        origin=origin,
+        project=project,
+        keep_all=all_,
+        prior=believed,
+    )
+    command = canonical_command(context)
+    _produce(reconstruction, out, command, threads, resume, overwrite, json)
+
+
+def _check_prior(prior: str | None, molecule: str | None, geometry: dict[str, Any]) -> None:
+    """Refuse a prior without its options, and options without a prior."""
+    if prior is not None:
+        m.check_needs(prior, geometry, option="--prior")
+        return
+    given = {**geometry, "molecule": molecule}
+    idle = [name for name, value in given.items() if value is not None]
+    if idle:
+        msg = f"{m.flag(idle[0])} is an option of a prior; name it: --prior gaussian"
+        raise typer.BadParameter(msg)
+
+
+def _check_out(out: Path, *, overwrite: bool, resume: bool) -> None:
+    """Refuse an output that cannot be made before the momenta are read."""
+    from coulex.errors import OutputError
+
+    if not out.parent.is_dir():
+        msg = f"cannot write {out}: {out.parent} is no folder; make it first"
+        raise OutputError(msg)
+    if out.exists() and not (overwrite or resume):
+        msg = f"{out} exists; --overwrite it, or choose another name"
+        raise OutputError(msg)
+
+
+def _momenta(
+    file: Path, declared: dict[str, Any], charges: str | None, masses: str
+) -> tuple["Source", dict[str, Any], dict[str, Any]]:
+    """Return the events of a file, what they share, and where they come from."""
+    from coulex import dataset, reconstruction
+    from coulex.dataset import exchange
+    from coulex.dataset.files import file_digest
+    from coulex.dataset.plan import MANIFEST
+    from coulex.errors import InvalidDataError
+
+    origin: dict[str, Any] = {}
+    if file.suffix.lower() in _TABLES:
+        positions, momenta = declared["position_columns"], declared["columns"]
+        source = exchange.read_source(
+            file,
+            position_units=declared["position_units"],
+            momentum_units=declared["momentum_units"],
+            columns=exchange.parse_columns(momenta) if momenta else None,
+            position_columns=exchange.parse_columns(positions) if positions else None,
+        )
+    else:
+        idle = [name for name, value in declared.items() if value is not None]
+        if idle:
+            msg = f"{m.flag(idle[0])} is for tables and npz files; {file} declares its own"
+            raise typer.BadParameter(msg)
+        data = dataset.open(file)
+        source = reconstruction.measured(data)
+        if "molecule" in data.configuration:
+            origin["molecule"] = data.configuration["molecule"]
+        _say_what_is_assumed(data)
+    if "momenta" not in source.by_event:
+        msg = f"{file} holds no momenta"
+        raise InvalidDataError(msg)
+    with m.usage():
+        constants = {**source.constants, **constants_of(source, charges, masses, file)}
+    known = {n: a for n, a in constants.items() if n in ("masses", "charges", "numbers")}
+    origin["measured"] = {
+        "format": source.format,
+        "sha256": file_digest(file / MANIFEST if file.is_dir() else file),
+        **{name: value for name, value in declared.items() if value is not None},
+    }
+    return source, known, origin
+
+
+def _say_what_is_assumed(data: "Dataset") -> None:
+    """Say that the ions are taken to start at rest, where a file says otherwise."""
+    moving = data.configuration.get("start", "at rest") != "at rest"
+    if moving or "initial_momenta" in data:
+        say(f"{data.path}: its ions did not start at rest, and are inverted as if they had")
+
+
+def _prior(
+    name: str | None,
+    molecule: str | None,
+    geometry: dict[str, Any],
+    origin: dict[str, Any],
+    source: "Source",
+) -> "tuple[Ensemble, Molecule] | None":
+    """Return the ensemble that weighs the solutions, and its molecule."""
+    if name is None:
+        return None
+    import numpy as np
+
+    from coulex.molecule import Molecule
+
+    if molecule is not None:
+        settings = {"units": None, "ignore_cell": False, "min_distance_angstrom": m.CLOSEST}
+        about, _ = m.read(molecule, False, settings)
+    elif "molecule" in origin:
+        said = origin["molecule"]
+        about = Molecule.of(said["symbols"], np.array(said["positions"]), name=said["name"])
+    elif name == "sphere" and source.symbols:  # of which only the number of atoms counts
+        about = Molecule.of(source.symbols, np.zeros((len(source.symbols), 3)))
+    else:
+        msg = f"--prior {name} is about a molecule; name it: --molecule OCS"
+        raise typer.BadParameter(msg)
+    return m.ensemble(name, geometry, None), about
+
+
+def _produce(
+    reconstruction: "Reconstruction",
+    out: Path,
+    command: str,
+    threads: int,
+    resume: bool,
+    overwrite: bool,
+    json: bool,
+) -> None:
+    """Make what is missing of a file, and print its round trip."""
+    from coulex import dataset
+    from coulex.dataset import Target
+    from coulex.reconstruction import SHARD_EVENTS, check, run
+
+    from .produce import commit, threads_of
+
+    used, n_events = threads_of(threads), reconstruction.source.n_events
+    target = Target(
+        out,
+        reconstruction.configuration(),
+        {"command": command, "commit": commit()},
+        n_events,
+        shard_events=SHARD_EVENTS,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    with Stop() as stop, target:
+        target.check_space(reconstruction.bytes_per_event())
+        left = sum(shard.count for shard in target.missing())
+        with progress(left, "inverting") as tick:
+            work = run(reconstruction, target, threads=used, progress=tick, stop=stop)
+        if not work.stopped:
+            target.finalize()
+    if work.stopped:
+        msg = (
+            f"interrupted: what is finished of {out} is kept; "
+            "the same command with --resume continues it"
+        )
+        raise Interrupted(msg, stop.code)
+    _say_sums(work, reconstruction.project)
+    data = dataset.open(out)
+    table = check(data, threads=used)
+    made = {
+        "file": str(out),
+        "inverted_now": work.events,
+        "seconds": work.seconds,
+        "events_per_second": work.events / work.seconds if work.events else None,
+        "largest_momentum_sum": work.largest_sum if work.events else math.nan,
+        "command": command,
+    }
+    tell(data, table, made, json=json)
+    _fail_if_nothing_can_be_said(table)
+
+
+def _say_sums(work: "Work", project: bool) -> None:
+    """Warn of momenta that do not add up to zero."""
+    if not work.sums:
+        return
+    from coulex.reconstruction import SUM_TOLERANCE
+
+    what = "taken out" if project else f"taken out up to {SUM_TOLERANCE:g}"
+    say(
+        f"warning: the momenta of {work.sums} of {work.events} events do not add up to zero: "
+        f"|Σp| up to {work.largest_sum:.1e} of |p|, {what}"
+    )
+
+
+def _fail_if_nothing_can_be_said(table: "RoundTrip") -> None:
+    """Raise if momenta were left out for their sum, or no event has a geometry."""
+    from coulex.errors import CoulexError
+    from coulex.inverse.solutions import MOMENTUM_SUM, STATUS
+
+    off = table.status.get(STATUS[MOMENTUM_SUM][0], 0)
+    if off:
+        msg = (
+            f"{off} of {table.events} events have momenta that do not add up to zero: an ion "
+            "is missing, or they are not in the frame of the molecule; --project takes the "
+            "sum out"
+        )
+        raise CoulexError(msg)
+    if table.failed == table.events:
+        msg = f"none of {table.events} events has a geometry"
+        raise CoulexError(msg)

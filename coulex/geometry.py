@@ -1,0 +1,84 @@
+"""The shape of a molecule in numbers: distances and angles, under the names of its atoms.
+
+None of them depends on where a geometry lies or how it is turned. Three atoms have two bonds
+and the angle between them, at the atom that is nearest to the others; more have all distances.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from .frames import angle
+from .units import ANGSTROM
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """A distance of two atoms, or the angle of three, its vertex in the middle."""
+
+    label: str  #: the atoms by name, such as "CO", "OCS", "CH2"
+    atoms: tuple[int, ...]
+
+    @property
+    def is_angle(self) -> bool:
+        """Return whether it is an angle, in degrees; a distance is in Å."""
+        return len(self.atoms) == 3
+
+    @property
+    def column(self) -> str:
+        """Return the name of its column in a table, which ends in its unit."""
+        if self.is_angle:
+            return f"angle_{self.label}_degrees"
+        return f"r_{self.label}_angstrom"
+
+    def values(self, positions) -> np.ndarray:
+        """Return its values (n,), in Å or degrees, of positions (n, ions, 3) in bohr."""
+        points = [np.asarray(positions, np.float64)[:, atom] for atom in self.atoms]
+        if self.is_angle:
+            return np.degrees(angle(*points))
+        return np.linalg.norm(points[1] - points[0], axis=-1) / ANGSTROM
+
+
+def atom_names(symbols: Sequence[str]) -> list[str]:
+    """Return the name of each atom: its symbol, with a number where an element repeats."""
+    symbols = list(symbols)
+    several = {symbol for symbol in symbols if symbols.count(symbol) > 1}
+    return [
+        f"{symbol}{symbols[: i + 1].count(symbol)}" if symbol in several else symbol
+        for i, symbol in enumerate(symbols)
+    ]
+
+
+def central_atom(positions) -> int:
+    """Return the atom that is nearest to the others, as `coulex.ensemble.Box` takes it.
+
+    Parameters
+    ----------
+    positions : (ions, 3) or (n, ions, 3) array
+        Of several geometries, the average counts.
+    """
+    x = np.asarray(positions, np.float64)
+    apart = np.linalg.norm(x[..., :, None, :] - x[..., None, :, :], axis=-1).sum(axis=-1)
+    return int(apart.reshape(-1, x.shape[-2]).mean(axis=0).argmin())
+
+
+def coordinates(symbols: Sequence[str], *, central: int = 0) -> list[Coordinate]:
+    """Return the coordinates that describe the shape of a molecule.
+
+    Parameters
+    ----------
+    symbols : sequence of str
+    central : int
+        Of three atoms, the one at which the angle is taken.
+    """
+    names = atom_names(symbols)
+
+    def coordinate(*atoms: int) -> Coordinate:
+        return Coordinate("".join(names[atom] for atom in atoms), atoms)
+
+    if len(names) != 3:
+        return [coordinate(*pair) for pair in combinations(range(len(names)), 2)]
+    one, two = (atom for atom in range(3) if atom != central)
+    return [coordinate(central, one), coordinate(central, two), coordinate(one, central, two)]

@@ -1,0 +1,326 @@
+"""From a file of momenta to a file of the geometries behind them, and its round trip.
+
+Events are inverted in blocks of fixed size, so that what is found for an event follows from
+the momenta and the options alone: a resumed file has the bytes of one made at once.
+
+What the file holds as `momenta` is what was inverted: where the sum of the momenta was not
+zero and was taken out, the momenta without it.
+"""
+
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numba
+import numpy as np
+
+from . import __version__
+from .dataset import Dataset, Target
+from .dataset.exchange import Source
+from .dataset.exchange.labels import symbols_of
+from .dataset.solutions import has_solutions, list_names, solution_blocks
+from .ensemble import Ensemble
+from .errors import InvalidDataError
+from .inverse.solutions import MOMENTUM_SUM, NO_MOMENTA, Solutions
+from .inverse.validate import LIMIT_ANGSTROM, RoundTrip, Tally
+from .kernels import simd
+from .molecule import Molecule
+
+SHARD_EVENTS = 1 << 16  #: what an interrupted run may lose: a minute or so
+
+#: |Σp| / |p| that is the rounding of float32, taken out of the momenta; more needs a decision
+SUM_TOLERANCE = 1e-6
+_SUM_ROUNDING = 1e-12  # below this, momenta stay as they are to the bit
+
+_BLOCK = 1 << 10  # events: some seconds for several ions, which is how long a signal waits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction:
+    """Everything that determines the numbers of an inversion, the momenta among them."""
+
+    source: Source
+    constants: dict[str, np.ndarray]  #: masses, charges, numbers, as far as all events share
+    origin: dict[str, Any]  #: what the momenta come from, for the configuration
+    tolerance: float = 1e-9  #: relative residual that a solution may have
+    project: bool = False  #: take out a sum of the momenta of any size
+    keep_all: bool = False  #: all solutions of an event, not only the most probable
+    prior: tuple[Ensemble, Molecule] | None = None  #: None: that of `coulex.invert`
+
+    def __post_init__(self):
+        held = {*self.constants, *self.source.by_event}
+        missing = [name for name in ("momenta", "masses", "charges") if name not in held]
+        if missing:
+            msg = f"no {' and no '.join(missing)} to invert with; there are {sorted(held)}"
+            raise InvalidDataError(msg)
+        if self.prior is not None and self.source.symbols:
+            wanted, given = self.source.symbols, self.prior[1].symbols
+            if wanted != given:
+                msg = (
+                    f"the prior is for {' '.join(given)}, but the ions are "
+                    f"{' '.join(wanted)}, in this order; give a "
+                    "molecule with the same atoms in the same order"
+                )
+                raise InvalidDataError(msg)
+
+    def configuration(self) -> dict[str, Any]:
+        """Return, ready for JSON, all that determines the numbers, their count apart."""
+        prior = None
+        if self.prior is not None:
+            ensemble, molecule = self.prior
+            prior = {"ensemble": ensemble.describe(), "molecule": molecule.describe()}
+        return {
+            **self.origin,
+            "inversion": {
+                "tolerance": self.tolerance,
+                "project": self.project,
+                "all": self.keep_all,
+                "prior": prior,
+                "block": _BLOCK,
+            },
+            **{name: array.tolist() for name, array in self.constants.items()},
+            "instruction_set": f"{platform.machine()} {simd.instruction_set()}",
+            "versions": {
+                "coulex": __version__,
+                "numba": numba.__version__,
+                "numpy": np.__version__,
+            },
+        }
+
+    def bytes_per_event(self) -> int:
+        """Return what an event takes in a file, if it has one solution."""
+        ions = len(self.constants.get("masses", ())) or len(self.source.symbols)
+        vectors = 3 + ("initial_positions" in self.source.by_event)
+        return 8 * (3 * ions * vectors + ions + 6)
+
+    def events(self, given: dict[str, np.ndarray], *, threads: int | None = None):
+        """Invert a block.
+
+        Parameters
+        ----------
+        given : dict of arrays
+            As the source yields them.
+        threads : int, optional
+
+        Returns
+        -------
+        arrays : dict
+            Arrays by event, and the flat lists, whose events count from the first of the
+            block.
+        sums : (n,) array
+            |Σp| / |p| of each event, which is 0 without momenta.
+        """
+        momenta, charges = given["momenta"].astype(np.float64), self._of(given, "charges")
+        masses = self._of(given, "masses")
+        usable = np.isfinite(momenta).all(axis=(1, 2))
+        if "status" in given:
+            usable &= given["status"] == 0
+        momenta[~usable] = np.nan
+        sums = np.where(usable, relative_sums(momenta), 0.0)
+        off = usable & (sums > SUM_TOLERANCE) & (not self.project)
+        out = usable & (sums > _SUM_ROUNDING) & ~off
+        momenta[out] = without_sum(momenta[out], masses)
+        rows = np.flatnonzero(usable & ~off)
+        found = find(
+            momenta[rows],
+            masses,
+            charges if charges.ndim == 1 else charges[rows],
+            tolerance=self.tolerance,
+            prior=self.prior,
+            threads=threads,
+        )
+        status = np.where(usable, MOMENTUM_SUM, NO_MOMENTA).astype(np.uint8)
+        kept = {name: given[name] for name in ("initial_positions",) if name in given}
+        if charges.ndim == 2:
+            kept["charges"] = charges
+        return {**kept, "momenta": momenta, **self._spread(found, rows, status)}, sums
+
+    def _of(self, given: dict[str, np.ndarray], name: str) -> np.ndarray:
+        return np.asarray(self.constants.get(name, given.get(name)), np.float64)
+
+    def _spread(self, found: Solutions, rows, status) -> dict[str, np.ndarray]:
+        """Return solutions of the events `rows` as those of all events."""
+        positions = np.full((len(status), *found.positions.shape[1:]), np.nan)
+        numbers = np.zeros(len(status), np.int32)
+        positions[rows], numbers[rows] = found.positions, found.n_solutions
+        status[rows] = found.status
+        event = np.asarray(found.solution_event, np.int64)
+        kept = slice(None)
+        if not self.keep_all:
+            kept = np.flatnonzero(np.diff(event, prepend=-1))
+        return {
+            "positions": positions,
+            "n_solutions": numbers,
+            "status": status,
+            "solution_event": rows[event[kept]],
+            "solution_positions": np.asarray(found.solution_positions, np.float64)[kept],
+            "solution_residual": np.asarray(found.solution_residual, np.float64)[kept],
+            "solution_weight": np.asarray(found.solution_weight, np.float64)[kept],
+            "solution_condition": np.asarray(found.solution_condition, np.float64)[kept],
+            "solution_sign": np.asarray(found.solution_sign, np.int8)[kept],
+        }
+
+
+def find(momenta, masses, charges, *, tolerance, prior, threads) -> Solutions:
+    """Call the inversion: the only place of the command line that does.
+
+    What a noise model or unknown charges need goes through here as well.
+    """
+    from . import invert
+
+    return invert(momenta, masses, charges, tolerance=tolerance, prior=prior, threads=threads)
+
+
+def relative_sums(momenta) -> np.ndarray:
+    """Return |Σp| / |p| (n,) of momenta (n, ions, 3); 0 where all ions rest."""
+    p = np.asarray(momenta, np.float64)
+    size = np.linalg.norm(p.reshape(len(p), -1), axis=1)
+    total = np.linalg.norm(p.sum(axis=1), axis=1)
+    return total / np.where(size > 0, size, 1.0)
+
+
+def without_sum(momenta, masses) -> np.ndarray:
+    """Return momenta (n, ions, 3) as seen from the centre of mass, where they add up to 0."""
+    p, m = np.asarray(momenta, np.float64), np.asarray(masses, np.float64)
+    return p - p.sum(axis=1, keepdims=True) * (m / m.sum())[:, None]
+
+
+def measured(data: Dataset) -> Source:
+    """Return the events of a set to be inverted; those that are not good stay among them.
+
+    Raises
+    ------
+    InvalidDataError
+        If it holds no momenta.
+    """
+    if "momenta" not in data:
+        msg = f"{data.path} holds no momenta, but {', '.join(data.names)}"
+        raise InvalidDataError(msg)
+    wanted = ("masses", "numbers", "charges", "initial_positions", "momenta", "status")
+    names = [name for name in wanted if name in data]
+    if has_solutions(data) and "status" in names:
+        names.remove("status")  # of the inversion, not of the momenta
+    growing = [name for name in names if data.grows(name)]
+    constants = {name: data[name] for name in names if name not in growing}
+
+    def blocks(size: int) -> Iterator[dict[str, np.ndarray]]:
+        for _, block in data.blocks(growing, size):
+            yield block
+
+    symbols = symbols_of(constants["numbers"]) if "numbers" in constants else ()
+    return Source("hdf5", data.n_events, symbols, constants, tuple(growing), blocks)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call of `run` did."""
+
+    events: int  #: inverted now; what lay there before does not count
+    seconds: float
+    stopped: bool  #: whether shards are left because `stop` said so
+    largest_sum: float  #: |Σp| / |p|, of the events that were inverted now
+    sums: int  #: events with a sum above rounding
+
+
+def run(
+    reconstruction: Reconstruction,
+    target: Target,
+    *,
+    threads: int | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Work:
+    """Make and write the shards that a target still lacks; see `coulex.production.run`."""
+    begin, done, largest, off = perf_counter(), 0, 0.0, 0
+    missing = {shard.number: shard for shard in target.missing()}
+    blocks = reconstruction.source.blocks(target.plan.shard_events)
+    for number, given in enumerate(blocks):
+        if not missing:
+            break
+        shard = missing.pop(number, None)
+        if shard is None:
+            continue
+        made = []
+        for first in range(0, shard.count, _BLOCK):
+            if stop():
+                return Work(done, perf_counter() - begin, True, largest, off)
+            block = {name: array[first : first + _BLOCK] for name, array in given.items()}
+            arrays, sums = reconstruction.events(block, threads=threads)
+            arrays["solution_event"] = arrays["solution_event"] + shard.first + first
+            made.append(arrays)
+            largest, off = max(largest, sums.max()), off + int((sums > _SUM_ROUNDING).sum())
+            done += len(sums)
+            progress(len(sums))
+        target.write(shard, {**reconstruction.constants, **_joined(made)})
+    return Work(done, perf_counter() - begin, False, float(largest), off)
+
+
+def _joined(made: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([arrays[name] for arrays in made]) for name in made[0]}
+
+
+def check(
+    data: Dataset, *, limit_angstrom: float = LIMIT_ANGSTROM, threads: int | None = None
+) -> RoundTrip:
+    """Let all geometries of a file explode again.
+
+    Parameters
+    ----------
+    data : Dataset
+        With solutions; or with `positions`; or else its `initial_positions` are checked.
+    limit_angstrom : float
+        See `coulex.inverse.validate.round_trip`.
+    threads : int, optional
+
+    Raises
+    ------
+    InvalidDataError
+        If it lacks momenta, charges, masses or geometries.
+    """
+    solved = has_solutions(data)
+    places = ("solution_positions",) if solved else ("positions", "initial_positions")
+    place = next((name for name in places if name in data), "positions")
+    missing = [name for name in ("momenta", "charges", "masses", place) if name not in data]
+    if missing:
+        msg = f"{data.path} holds no {' and no '.join(missing)}, which a round trip needs"
+        raise InvalidDataError(msg)
+    tally = Tally(data["masses"], limit_angstrom=limit_angstrom, threads=threads)
+    names = ["momenta", "charges"]
+    names += [] if solved else [place]
+    names += [n for n in ("status", "initial_momenta") if n in data]
+    if "initial_positions" in data and place != "initial_positions":
+        names.append("initial_positions")
+    lists = list_names(data) if solved else []
+    for first, events, solutions in _blocks(data, names, lists):
+        good = np.ones(len(events["momenta"]), bool)
+        if not solved and "status" in events:
+            good = events["status"] == 0  # of a simulation; the others have no momenta
+        charges = events["charges"]
+        tally.add(
+            solutions["solution_positions"] if solved else events[place][good],
+            events["momenta"][good],
+            charges if charges.ndim == 1 else charges[good],
+            events=solutions["solution_event"] - first if solved else None,
+            status=events.get("status") if solved else None,
+            residuals=solutions.get("solution_residual"),
+            initial_momenta=_chosen(events, "initial_momenta", good),
+            truth=None
+            if place == "initial_positions"
+            else _chosen(events, "initial_positions", good),
+        )
+    return tally.result()
+
+
+def _chosen(events: dict[str, np.ndarray], name: str, good) -> np.ndarray | None:
+    return events[name][good] if name in events else None
+
+
+def _blocks(data: Dataset, names: list[str], lists: list[str]):
+    """Yield blocks of events with their solutions, or with none where there are no lists."""
+    if lists:
+        yield from solution_blocks(data, names, lists)
+        return
+    for first, events in data.blocks(names, 2**14):
+        yield first, events, {}
