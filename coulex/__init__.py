@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .dataset import open
+    from .derivatives import Jacobian, jacobian
     from .ensemble import ENSEMBLES, Box, Ensemble, Equilibrium, Frames, Gaussian, Sphere
     from .errors import CoulexError
     from .explosions import STATUS, Explosions, simulate
@@ -25,10 +26,12 @@ _HOMES = {
     "Explosions": "explosions",
     "Frames": "ensemble",
     "Gaussian": "ensemble",
+    "Jacobian": "derivatives",
     "Molecule": "molecule",
     "Production": "production",
     "STATUS": "explosions",
     "Sphere": "ensemble",
+    "jacobian": "derivatives",
     "open": "dataset",
     "simulate": "explosions",
 }
@@ -43,10 +46,12 @@ __all__ = [
     "Explosions",
     "Frames",
     "Gaussian",
+    "Jacobian",
     "Molecule",
     "Production",
     "Sphere",
     "__version__",
+    "jacobian",
     "open",
     "simulate",
 ]

@@ -2,7 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from time import perf_counter
 
 import numpy as np
@@ -21,6 +21,7 @@ STATUS = {
 }
 
 _BLOCK = 1 << 13  #: events at most that a thread takes at a time
+_DIRECTIONS = 13  #: at most at a time; with more, the forces of all stages outgrow the cache
 _CARE = 30.0  #: events that miss the tolerance are tried once more, so much more finely
 
 
@@ -32,6 +33,18 @@ class Explosions:
     status: np.ndarray  #: (n,) uint8, 0 = good; `STATUS` has the meaning
     energy_error: np.ndarray  #: (n,), relative, of the kinetic-energy release
     error_estimate: np.ndarray  #: (n,), relative, of the whole vector of momenta
+
+    @classmethod
+    def empty(cls, count: int, ions: int, dtype) -> "Explosions":
+        """Return room for so many explosions, whose numbers are not numbers yet."""
+        errors = np.full((2, count), np.nan, dtype)
+        momenta = np.full((count, ions, 3), np.nan, dtype)
+        return cls(momenta, np.zeros(count, np.uint8), *errors)
+
+    def put(self, chosen, other: "Explosions") -> None:
+        """Replace the events at the indices `chosen` by others."""
+        for field in fields(self):
+            getattr(self, field.name)[chosen] = getattr(other, field.name)
 
     def failures(self) -> str:
         """Say in one line how many events are not good, which is the first, and what to do."""
@@ -115,23 +128,30 @@ def simulate(
     J. R. Dormand, M. E. A. El-Mikkawy, P. J. Prince, IMA J. Numer. Anal. 7 (1987) 235 and 423,
     doi:10.1093/imanum/7.2.235 and doi:10.1093/imanum/7.4.423.
     """
-    x, p, m, q = _checked(positions, initial_momenta, masses, charges, allow_attraction)
+    x, p, m, q = checked(positions, initial_momenta, masses, charges, allow_attraction)
+    options = {"tolerance": tolerance, "precision": precision, "threads": threads}
+    run = runner(m, max_steps=max_steps, portable=portable, **options)
+    return run(x, p, q)[0]
+
+
+def runner(
+    masses,
+    *,
+    tolerance=None,
+    precision="float64",
+    threads=None,
+    max_steps=10_000,
+    portable=False,
+) -> "Run":
+    """Return what follows ions of checked `masses`, with the options of `simulate`."""
     if int(max_steps) != max_steps or not 1 <= max_steps < 1 << 24:
         msg = f"max_steps must be a whole number from 1 to 2**24 - 1, got {max_steps}"
         raise ValueError(msg)
     method = accuracy(precision, tolerance)
     # A step of three ions is a chain of dependent operations: two registers fill its gaps.
-    lanes = simd.lanes(precision, registers=2 if len(m) <= 3 else 1, portable=portable)
-    run = _Run(lanes, method, m, int(max_steps), _threads(threads))
-
-    result = run.explode(x, p, q)
-    again = np.flatnonzero(result.status == events.INACCURATE)
-    if again.size:
-        chosen = (_array(a[again] if len(a) == len(x) else a, "") for a in (x, p, q))
-        finer = run.explode(*chosen, care=_CARE)
-        for name in ("momenta", "status", "energy_error", "error_estimate"):
-            getattr(result, name)[again] = getattr(finer, name)
-    return result
+    registers = 2 if len(masses) <= 3 else 1
+    lanes = simd.lanes(precision, registers=registers, portable=portable)
+    return Run(lanes, method, masses, int(max_steps), _threads(threads))
 
 
 def prepare(ions, *, tolerance=None, precision="float64", portable=False) -> float:
@@ -147,7 +167,7 @@ def prepare(ions, *, tolerance=None, precision="float64", portable=False) -> flo
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """The kernels at work on events that are checked, in blocks, on several threads."""
 
     lanes: simd.Lanes
@@ -156,13 +176,42 @@ class _Run:
     max_steps: int
     threads: int
 
-    def explode(self, x, p, q, *, care=1.0) -> Explosions:
-        """Follow all events; `care` divides the tolerances of step and tail."""
-        count = len(x)
-        result = Explosions(
-            np.full(x.shape, np.nan, self.lanes.dtype),
-            np.zeros(count, np.uint8),
-            *np.full((2, count), np.nan, self.lanes.dtype),
+    def __call__(self, x, p, q, directions=None) -> tuple[Explosions, np.ndarray]:
+        """Follow all events, those that miss the tolerance twice.
+
+        Returns them, and the changes of the momenta (n, directions, ions, 3) along directions
+        (n, directions, 7 ions): of all positions, then of all momenta, then of the charges.
+        """
+        if directions is None:
+            directions = np.empty((len(x), 0, 7 * x.shape[1]))
+        along = directions.shape[1]
+        if along > _DIRECTIONS:
+            parts = -(-along // _DIRECTIONS)
+            size = -(-along // parts)  # so that one kernel serves all parts
+            padded = np.zeros((len(x), parts * size, directions.shape[2]))
+            padded[:, :along] = directions
+            done = [self(x, p, q, part) for part in np.split(padded, parts, axis=1)]
+            return done[0][0], np.concatenate([c for _, c in done], axis=1)[:, :along]
+        given = (x, p, q, _array(directions, "directions"))
+        result, changes = self.explode(*given)
+        again = np.flatnonzero(result.status == events.INACCURATE)
+        if again.size:
+            chosen = (_array(a[again] if len(a) == len(x) else a, "") for a in given)
+            finer, changes[again] = self.explode(*chosen, care=_CARE)
+            result.put(again, finer)
+        return result, changes
+
+    def explode(self, x, p, q, directions, *, care=1.0):
+        """Follow all events once; `care` divides the tolerances of step and tail."""
+        count, along = directions.shape[:2]
+        result = Explosions.empty(count, x.shape[1], self.lanes.dtype)
+        changes = np.full((count, along, *x.shape[1:]), np.nan, self.lanes.dtype)
+        out = (
+            result.momenta,
+            result.status,
+            result.energy_error,
+            result.error_estimate,
+            changes,
         )
         block = max(64, min(_BLOCK, -(-count // (4 * self.threads))))
         starts = iter(
@@ -170,9 +219,10 @@ class _Run:
         )  # each item goes to one thread: CPython has a lock
 
         def work(_):
-            explode = self._kernel(own_charges=len(q) > 1, care=care)
+            explode = self._kernel(own_charges=len(q) > 1, along=along, care=care)
             for first in starts:
-                explode(x, p, self.masses, q, first, min(first + block, count), result)
+                last = min(first + block, count)
+                explode(x, p, self.masses, q, directions, first, last, out)
 
         needed = min(self.threads, -(-count // block))
         if needed <= 1:
@@ -180,20 +230,21 @@ class _Run:
         else:
             with ThreadPoolExecutor(needed) as pool:
                 list(pool.map(work, range(needed)))
-        return result
+        return result, changes
 
-    def _kernel(self, *, own_charges, care):
+    def _kernel(self, *, own_charges, along, care):
         """Return the kernel with the constants and the scratch tables of one thread."""
         lanes, ions = self.lanes, len(self.masses)
         pair, ladder = self.method.pair(), self.method.ladder()
         vectors = max(len(pair.stages), 2 * len(ladder.most))
-        at = layout(ions, vectors, own_charges=own_charges)
+        at = layout(ions, vectors, own_charges=own_charges, along=along)
         rows, spare = (simd.Rows((at.total, lanes.width), lanes.dtype) for _ in range(2))
         ready, leaving = (simd.Rows((at.kept, 4 * lanes.width), lanes.dtype) for _ in range(2))
         settings = self.method.settings(self.max_steps, lanes.width, care)
         constants = (
             lanes,
             (0,) * ions,
+            (0,) * along,
             rows,
             spare,
             ready,
@@ -204,10 +255,9 @@ class _Run:
             ladder,
         )
 
-        def explode(x, p, m, q, first, last, result):
-            out = (result.momenta, result.status, result.energy_error, result.error_estimate)
+        def explode(*arrays):
             with np.errstate(all="ignore"):  # lanes that wait hold anything; seen uncompiled
-                engine.explode(*constants, x, p, m, q, first, last, out)
+                engine.explode(*constants, *arrays)
 
         return explode
 
@@ -232,7 +282,8 @@ def _array(value, name):
     return array
 
 
-def _checked(positions, initial_momenta, masses, charges, allow_attraction):
+def checked(positions, initial_momenta, masses, charges, allow_attraction=False):
+    """Return positions, initial momenta, masses and charges as kernels take them."""
     x, m, q = (
         _array(positions, "positions"),
         _array(masses, "masses"),

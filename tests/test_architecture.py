@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "coulex.kernels": set(),
     "coulex.accuracy": {"coulex.kernels"},
     "coulex.explosions": {"coulex.accuracy", "coulex.kernels"},
+    "coulex.derivatives": {"coulex.explosions", "coulex.kernels.compiled"},
     "coulex.random": {"coulex.kernels.compiled"},
     "coulex.frames": {"coulex.random", "coulex.kernels.compiled"},
     "coulex.elements": {"coulex.errors"},

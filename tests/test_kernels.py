@@ -48,6 +48,7 @@ class State:
         self.at = layout(len(m), vectors, own_charges=False)
         self.rows = simd.Rows((self.at.total, 1), "float64")
         self.where = (LANE, self.rows, self.ions, self.at)
+        self.among = (LANE, self.rows, self.ions, (), self.at)  # no directions
         self[self.at.x], self[self.at.v] = x, v
         self.column(self.at.masses)[: len(m)] = m
         self.column(self.at.inverse_masses)[: len(m)] = 1 / m
@@ -69,7 +70,7 @@ class State:
         rate = np.sum(self.m[:, None] * self[self.at.x] * self[self.at.v])
         rate = max(rate / np.sum(self.m[:, None] * self[self.at.x] ** 2), 0.0)
         stretch, potential, weighted, whole = nystroem.step(
-            *self.where, np.float64(time / (1 + rate * time)), pair
+            *self.among, np.float64(time / (1 + rate * time)), pair
         )
         assert stretch == pytest.approx(1 + rate * time, rel=1e-12)
         x, v = self[self.at.trial], self[self.at.end]
@@ -167,7 +168,7 @@ def test_forces_and_energies_of_five_ions(rng):
     v = rng.normal(size=(5, 3)) * 0.01
     state = State(x, v, m, q)
     at = state.at
-    coulomb.forces(LANE, state.rows, state.ions, at.x, at.pairs, at.trial, np.float64(2.5))
+    coulomb.forces(*state.among, at.x, at.trial, np.float64(2.5))
     true = 2.5 * reference.forces(x, q)
     assert np.abs(state[at.trial] - true).max() < 20 * EPS * np.abs(true).max()
     assert np.abs(state[at.trial].sum(axis=0)).max() < 20 * EPS * np.abs(true).max()
@@ -373,7 +374,7 @@ def collocated(state, nodes, power=3):
     first_order(state, 1)
     constants = tail.ladder(nodes, power, "float64")
     assert 2 * len(constants.most) <= 24
-    moved = tail.to_infinity(*state.where, constants)
+    moved = tail.to_infinity(*state.among, constants)
     return np.sqrt(moved) / np.linalg.norm(state.m[:, None] * state[state.at.end])
 
 

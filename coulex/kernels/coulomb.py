@@ -1,22 +1,32 @@
-"""The Coulomb force between all pairs of ions.
+"""The Coulomb force between all pairs of ions, and its change along given directions.
 
 Rows of the scratch array hold one number per lane: positions and forces ion by ion (x, y, z),
-products of charges pair by pair in the order (1, 0), (2, 0), (2, 1), (3, 0), ...
+products of charges pair by pair in the order (1, 0), (2, 0), (2, 1), (3, 0), ... Behind the
+ions come their changes along the first direction, then along the second, and so on.
 """
 
 from .compiled import compiled
-from .simd import fma, inverse_cube, load, select, splat, sqrt, store
+from .simd import fma, inverse, inverse_cube, load, select, splat, sqrt, store
 
 
 @compiled
-def forces(lanes, rows, ions, x, pairs, f, factor):
-    """Write `factor` times the forces at the positions in rows `x` to rows `f`."""
+def forces(lanes, rows, ions, along, at, x, f, factor):
+    """Write `factor` times the forces at the positions in rows `x` to rows `f`.
+
+    `along` has an entry for each direction; forces change by F'(x) dx + dF/dq dq.
+    """
     zero = splat(lanes, 0.0)
-    store(rows, f, zero)
-    store(rows, f + 1, zero)
-    store(rows, f + 2, zero)
-    pair = pairs
+    for body in range(0, len(ions) * (1 + len(along)), len(ions)):
+        store(rows, f + 3 * body, zero)
+        store(rows, f + 3 * body + 1, zero)
+        store(rows, f + 3 * body + 2, zero)
+    pairs = len(ions) * (len(ions) - 1) // 2
+    pair = at.pairs
     for i in range(1, len(ions)):
+        for body in range(len(ions) + i, len(ions) * (1 + len(along)), len(ions)):
+            store(rows, f + 3 * body, zero)
+            store(rows, f + 3 * body + 1, zero)
+            store(rows, f + 3 * body + 2, zero)
         xi = load(lanes, rows, x + 3 * i)
         yi = load(lanes, rows, x + 3 * i + 1)
         zi = load(lanes, rows, x + 3 * i + 2)
@@ -26,7 +36,18 @@ def forces(lanes, rows, ions, x, pairs, f, factor):
             dy = yi - load(lanes, rows, x + 3 * j + 1)
             dz = zi - load(lanes, rows, x + 3 * j + 2)
             square = fma(dx, dx, fma(dy, dy, dz * dz))
-            push = factor * load(lanes, rows, pair) * inverse_cube(square)
+            cube = factor * inverse_cube(square)
+            push = load(lanes, rows, pair) * cube
+            if len(along):
+                steep = 3.0 * push * inverse(square)
+                change = at.charge_changes + pair - at.pairs
+                for column in range(len(along)):
+                    to = 3 * len(ions) * (1 + column)
+                    recharged = load(lanes, rows, change + pairs * column)
+                    tilt(
+                        lanes, rows, x + to, f + to, i, j, dx, dy, dz, push, steep,
+                        recharged * cube,
+                    )  # fmt: skip
             pair += 1
             fx = fma(push, dx, fx)
             fy = fma(push, dy, fy)
@@ -37,6 +58,26 @@ def forces(lanes, rows, ions, x, pairs, f, factor):
         store(rows, f + 3 * i, fx)
         store(rows, f + 3 * i + 1, fy)
         store(rows, f + 3 * i + 2, fz)
+
+
+@compiled
+def tilt(lanes, rows, x, f, i, j, dx, dy, dz, push, steep, recharged):
+    """Add how the force of a pair changes: push dr + (recharged - steep (r . dr)) r."""
+    a, b = x + 3 * i, x + 3 * j
+    ex = load(lanes, rows, a) - load(lanes, rows, b)
+    ey = load(lanes, rows, a + 1) - load(lanes, rows, b + 1)
+    ez = load(lanes, rows, a + 2) - load(lanes, rows, b + 2)
+    radial = fma(-steep, fma(dx, ex, fma(dy, ey, dz * ez)), recharged)
+    gx = fma(push, ex, radial * dx)
+    gy = fma(push, ey, radial * dy)
+    gz = fma(push, ez, radial * dz)
+    a, b = f + 3 * i, f + 3 * j
+    store(rows, a, load(lanes, rows, a) + gx)
+    store(rows, a + 1, load(lanes, rows, a + 1) + gy)
+    store(rows, a + 2, load(lanes, rows, a + 2) + gz)
+    store(rows, b, load(lanes, rows, b) - gx)
+    store(rows, b + 1, load(lanes, rows, b + 1) - gy)
+    store(rows, b + 2, load(lanes, rows, b + 2) - gz)
 
 
 @compiled

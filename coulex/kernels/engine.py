@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .compiled import compiled
 from .coulomb import energies, forces
-from .events import forceless, place, set_charges, stop, write
+from .events import aim, forceless, place, set_charges, stop, write
 from .nystroem import step
 from .pools import count_bits, lowest_bits, pull, push
 from .simd import (
@@ -52,14 +52,18 @@ class Settings(NamedTuple):
 
 @compiled
 def explode(
-    lanes, ions, rows, spare, ready, leaving, at, settings, pair, ladder,
-    positions, momenta, masses, charges, first, last, results,
+    lanes, ions, along, rows, spare, ready, leaving, at, settings, pair, ladder,
+    positions, momenta, masses, charges, directions, first, last, results,
 ):  # fmt: skip
-    """Follow events `first` to `last` to infinity, into the arrays of `results`."""
+    """Follow events `first` to `last` to infinity, into the arrays of `results`.
+
+    `along` has an entry for each of the directions (events, directions, 3 ions of positions,
+    momenta, charges) along which the momenta are differentiated.
+    """
     width = lane_count(lanes)
     full = (1 << width) - 1
-    furnish(rows, ions, at, width, masses, charges)
-    furnish(spare, ions, at, width, masses, charges)
+    furnish(rows, ions, along, at, width, masses, charges)
+    furnish(spare, ions, along, at, width, masses, charges)
     waiting, gone = 0, 0  # events in the pools `ready` and `leaving`
     active, parked = 0, 0  # lanes that make steps, and that are to leave
     coming = first
@@ -75,17 +79,19 @@ def explode(
                 if len(charges) > 1:
                     for lane in range(batch):
                         set_charges(spare, at, lane, charges, coming + lane)
-                exploding = start(lanes, spare, ions, at, settings) & ((1 << batch) - 1)
+                if len(along):
+                    aim(spare, ions, at, coming, batch, charges, directions)
+                exploding = start(lanes, spare, ions, along, at, settings) & ((1 << batch) - 1)
                 idle = ~exploding & ((1 << batch) - 1)
                 if idle:
-                    forceless(spare, at, idle, coming, momenta, results)
+                    forceless(spare, at, idle, coming, momenta, directions, results)
                 waiting = push(lanes, spare, at.kept, exploding, ready, waiting)
                 coming += batch
             filled = lowest_bits(full & ~active, min(free, waiting))
             waiting = pull(lanes, rows, at.kept, filled, ready, waiting)
             active |= filled
         if active:
-            leaves, stuck = advance(lanes, rows, ions, at, active, settings, pair)
+            leaves, stuck = advance(lanes, rows, ions, along, at, active, settings, pair)
             active &= ~leaves & ~stuck
             parked |= leaves
             if stuck:
@@ -96,30 +102,42 @@ def explode(
             batch = min(width, gone)
             inside = (1 << batch) - 1
             gone = pull(lanes, spare, at.kept, inside, leaving, gone)
-            done = leave(lanes, spare, ions, at, settings, ladder) & inside
+            done = leave(lanes, spare, ions, along, at, settings, ladder) & inside
             waiting = push(lanes, spare, at.kept, inside & ~done, ready, waiting)
-            write(spare, ions, at, done, first, momenta, masses, settings.tolerance, results)
+            write(
+                spare,
+                ions,
+                along,
+                at,
+                done,
+                first,
+                momenta,
+                masses,
+                settings.tolerance,
+                results,
+            )
 
 
 @compiled
-def furnish(rows, ions, at, width, masses, charges):
+def furnish(rows, ions, along, at, width, masses, charges):
     """Put into every lane what all events share: masses, and charges where they do."""
     for lane in range(width):
-        for i in range(len(ions)):
-            rows[at.masses + i, lane] = masses[i]
-            rows[at.inverse_masses + i, lane] = 1.0 / masses[i]
+        for body in range(len(ions) * (1 + len(along))):
+            mass = masses[body % len(ions)]
+            rows[at.masses + body, lane] = mass
+            rows[at.inverse_masses + body, lane] = 1.0 / mass
         if len(charges) == 1:
             set_charges(rows, at, lane, charges, 0)
 
 
 @compiled
-def start(lanes, rows, ions, at, settings):
+def start(lanes, rows, ions, along, at, settings):
     """Complete the state of events that have positions, velocities and charges.
 
     Returns the lanes in which there is an explosion: forces, and no two ions at one point.
     """
     centre(lanes, rows, ions, at)
-    forces(lanes, rows, ions, at.x, at.pairs, at.f, splat(lanes, 1.0))
+    forces(lanes, rows, ions, along, at, at.x, at.f, splat(lanes, 1.0))
     potential, moduli, fastest, crowding = energies(
         lanes, rows, ions, at.x, at.v, at.pairs, at.inverse_masses
     )
@@ -165,17 +183,18 @@ def twice_kinetic(lanes, rows, ions, at, v):
 
 
 @compiled
-def advance(lanes, rows, ions, at, active, settings, pair):
+def advance(lanes, rows, ions, along, at, active, settings, pair):
     """Make a step in every lane; return the lanes that may leave, and those that are stuck."""
     h = load(lanes, rows, at.step)
     scale = load(lanes, rows, at.scale)
-    stretch, potential, weighted, whole = step(lanes, rows, ions, at, h, pair)
+    stretch, potential, weighted, whole = step(lanes, rows, ions, along, at, h, pair)
     ratio = weighted / (scale * (settings.step_tolerance * settings.step_tolerance))
     moving = from_bits(lanes, active)
     good = moving & (ratio <= 1.0)
 
-    last = at.f + 3 * len(ions) * (len(pair.stages) - 1)
-    for k in range(3 * len(ions)):
+    size = 3 * len(ions) * (1 + len(along))
+    last = at.f + size * (len(pair.stages) - 1)
+    for k in range(size):
         x = select(good, load(lanes, rows, at.trial + k), load(lanes, rows, at.x + k))
         v = select(good, load(lanes, rows, at.end + k), load(lanes, rows, at.v + k))
         f = select(good, load(lanes, rows, last + k), load(lanes, rows, at.f + k))
@@ -218,7 +237,7 @@ def growth(lanes, ratio, order):
 
 
 @compiled
-def leave(lanes, rows, ions, at, settings, ladder):
+def leave(lanes, rows, ions, along, at, settings, ladder):
     """Take every lane to infinity; return the lanes whose result is accepted.
 
     Momenta end up in rows `at.end`; the relative errors of energy (of the result) and momenta
@@ -230,7 +249,7 @@ def leave(lanes, rows, ions, at, settings, ladder):
     for k in range(3 * len(ions)):
         store(rows, at.end + k, faster * load(lanes, rows, at.v + k))
     straight_lines(lanes, rows, ions, at)
-    moved = to_infinity(lanes, rows, ions, at, ladder)
+    moved = to_infinity(lanes, rows, ions, along, at, ladder)
 
     drift = twice_kinetic(lanes, rows, ions, at, at.end) / energy - 1.0
     store(rows, at.trial, drift)
@@ -241,6 +260,10 @@ def leave(lanes, rows, ions, at, settings, ladder):
             momentum = mass * load(lanes, rows, at.end + k)
             size = fma(momentum, momentum, size)
             store(rows, at.end + k, momentum)
+    for i in range(len(ions), len(ions) * (1 + len(along))):
+        mass = load(lanes, rows, at.masses + i)
+        for row in range(at.end + 3 * i, at.end + 3 * i + 3):
+            store(rows, row, mass * load(lanes, rows, row))
     summed = settings.step_weight * load(lanes, rows, at.error)
     error = (summed + settings.tail_weight * sqrt(moved)) / sqrt(size)
     error = error + load(lanes, rows, at.rounding)

@@ -39,6 +39,31 @@ def set_charges(rows, at, lane, charges, event):
 
 
 @compiled
+def aim(rows, ions, at, coming, count, charges, directions):
+    """Put into the lanes along which directions `count` events are differentiated."""
+    number, size = directions.shape[1], 3 * len(ions)
+    for lane in range(count):
+        event = coming + lane
+        own = event if len(charges) > 1 else 0
+        change = at.charge_changes
+        for column in range(number):
+            for k in range(size):
+                body = len(ions) * (1 + column) + k // 3
+                moving = directions[event, column, size + k]
+                rows[at.x + 3 * body + k % 3, lane] = directions[event, column, k]
+                rows[at.v + 3 * body + k % 3, lane] = (
+                    moving * rows[at.inverse_masses + body, lane]
+                )
+            for i in range(1, len(ions)):
+                for j in range(i):
+                    a, b = charges[own, i], charges[own, j]
+                    da = directions[event, column, 2 * size + i]
+                    db = directions[event, column, 2 * size + j]
+                    rows[change, lane] = da * b + a * db
+                    change += 1
+
+
+@compiled
 def centre_velocity(momenta, masses, event, axis):
     """Return a component of the velocity of the centre of mass."""
     total, mass = 0.0, 0.0
@@ -49,9 +74,9 @@ def centre_velocity(momenta, masses, event, axis):
 
 
 @compiled
-def write(rows, ions, at, mask, first, momenta, masses, tolerance, results):
+def write(rows, ions, along, at, mask, first, momenta, masses, tolerance, results):
     """Write momenta and errors of the lanes of `mask`, with the motion of the centre."""
-    out_momenta, status, energy_error, error_estimate = results
+    out_momenta, status, energy_error, error_estimate, changes = results
     lane = 0
     while mask >> lane:
         if mask >> lane & 1:
@@ -64,6 +89,11 @@ def write(rows, ions, at, mask, first, momenta, masses, tolerance, results):
                     drift = centre_velocity(momenta, masses, event, axis)
                     for i in range(len(ions)):
                         out_momenta[event, i, axis] += masses[i] * drift
+            for column in range(len(along)):
+                row = at.end + 3 * len(ions) * (1 + column)
+                for i in range(len(ions)):
+                    for axis in range(3):
+                        changes[event, column, i, axis] = rows[row + 3 * i + axis, lane]
             energy_error[event] = rows[at.trial, lane]
             error_estimate[event] = rows[at.trial + 1, lane]
             status[event] = GOOD if rows[at.trial + 1, lane] <= tolerance else INACCURATE
@@ -71,9 +101,9 @@ def write(rows, ions, at, mask, first, momenta, masses, tolerance, results):
 
 
 @compiled
-def forceless(rows, at, mask, coming, momenta, results):
+def forceless(rows, at, mask, coming, momenta, directions, results):
     """Finish events without an explosion: no forces, or two ions at one point."""
-    out_momenta, status, energy_error, error_estimate = results
+    out_momenta, status, energy_error, error_estimate, changes = results
     lane = 0
     while mask >> lane:
         if mask >> lane & 1:
@@ -83,6 +113,10 @@ def forceless(rows, at, mask, coming, momenta, results):
                     for axis in range(3):
                         kept = momenta[event, i, axis] if len(momenta) else 0.0
                         out_momenta[event, i, axis] = kept
+                        for column in range(directions.shape[1]):
+                            size = 3 * out_momenta.shape[1]
+                            own = directions[event, column, size + 3 * i + axis]
+                            changes[event, column, i, axis] = own
                 energy_error[event] = 0.0
                 error_estimate[event] = 0.0
             else:

@@ -18,6 +18,7 @@ class Layout(NamedTuple):
     steps: int
     event: int
     pairs: int  #: products of charges
+    charge_changes: int  #: of the products of charges, along each direction
     f: int  #: forces, followed by those of all stages or nodes
     trial: int
     end: int
@@ -27,17 +28,22 @@ class Layout(NamedTuple):
     total: int
 
 
-def layout(ions, vectors, *, own_charges):
-    """Return the rows for `ions` ions and `vectors` force vectors (stages, or nodes twice)."""
-    size, pairs = 3 * ions, ions * (ions - 1) // 2
-    state = 2 * size
-    f = state + 9 + (pairs if own_charges else 0)
+def layout(ions, vectors, *, own_charges, along=0):
+    """Return the rows for `ions` ions and `vectors` force vectors (stages, or nodes twice).
+
+    With `along` directions, changes of all vectors along each follow those of the ions.
+    """
+    bodies, pairs = ions * (1 + along), ions * (ions - 1) // 2
+    size = 3 * bodies
+    products = 2 * size + 9
+    changes = products + (pairs if own_charges else 0)
+    f = changes + along * pairs
     behind = f + (1 + vectors) * size
-    common = behind + 2 * size + 2 * ions
+    common = behind + 2 * size + 2 * bodies
     return Layout(
-        0, size, *range(state, state + 9),
-        pairs=state + 9 if own_charges else common,
-        f=f, trial=behind, end=behind + size,
-        masses=behind + 2 * size, inverse_masses=behind + 2 * size + ions,
+        0, size, *range(2 * size, products),
+        pairs=products if own_charges else common,
+        charge_changes=changes, f=f, trial=behind, end=behind + size,
+        masses=behind + 2 * size, inverse_masses=behind + 2 * size + bodies,
         kept=f + size, total=common + pairs,
     )  # fmt: skip

@@ -27,6 +27,7 @@ from .simd import (
     bits,
     fma,
     from_bits,
+    inverse,
     inverse_cube,
     lane_count,
     load,
@@ -367,6 +368,20 @@ def _(_context, builder, sig, values):
     for coefficient in series[1:]:
         factor = _fma(builder, lanes, factor, d, _constant(lanes, coefficient))
     return builder.fmul(cube, factor)
+
+
+@_compiles(inverse, Vector, to=lambda a: a)
+def _(_context, builder, sig, values):
+    lanes, (a,) = sig.return_type.lanes, values
+    one = _constant(lanes, 1.0)
+    if lanes.instructions != "avx512":
+        return builder.fdiv(one, a)
+    # As in `inverse_cube`: 1/a = y**2 / (1 + d) = y**2 (1 - d + d**2) up to 2e-12.
+    y = _estimate(builder, lanes, a)
+    square = builder.fmul(y, y)
+    d = _fma(builder, lanes, a, square, _constant(lanes, -1.0))
+    factor = _fma(builder, lanes, builder.fsub(d, one), d, one)
+    return builder.fmul(square, factor)
 
 
 @_compiles(select, Mask, Vector, Vector, to=lambda _, a, __: a)

@@ -81,14 +81,15 @@ def expansion_rate(lanes, rows, ions, at):
 
 
 @compiled
-def step(lanes, rows, ions, at, h, pair):
+def step(lanes, rows, ions, along, at, h, pair):
     """Try a step of length `h` in s from the state in rows `at`; change nothing of the state.
 
     New positions end up in rows `at.trial`, velocities in `at.end`, forces in the last rows of
     the stages. Returns 1 + k t of the step, the potential energy, and the squares of the norms
     of the error estimate: mass-weighted, 2 sum |dp|^2/2m, and of the whole vector of momenta.
     """
-    size = 3 * len(ions)
+    bodies = len(ions) * (1 + len(along))
+    size = 3 * bodies
     rate = expansion_rate(lanes, rows, ions, at)
     h = select(h * rate < _LONGEST, h, _LONGEST / rate)
     s, shrink, stretch = 0, splat(lanes, 1.0), splat(lanes, 1.0)
@@ -97,23 +98,23 @@ def step(lanes, rows, ions, at, h, pair):
         later = h * pair.times[0, s]
         shrink = 1.0 - rate * later
         stretch = 1.0 / shrink
-        for i in range(len(ions)):
+        for i in range(bodies):
             push = weighted_force(lanes, rows, pair.positions, s, before, at.f + 3 * i, size)
             scale = h * h * load(lanes, rows, at.inverse_masses + i)
             x, to = at.x + 3 * i, at.trial + 3 * i
             move(lanes, rows, shrink, x, later, at.v + 3 * i, scale, push, to)
-        forces(lanes, rows, ions, at.trial, at.pairs, at.f + s * size, stretch)
+        forces(lanes, rows, ions, along, at, at.trial, at.f + s * size, stretch)
 
     last = at.f + s * size
     potential, weighted_error, error = arrive(
-        lanes, rows, ions, at, h, rate, shrink, stretch, pair, last
+        lanes, rows, ions, along, at, h, rate, shrink, stretch, pair, last
     )
     scale = h * h * shrink * shrink
     return stretch, potential, scale * weighted_error, scale * error
 
 
 @compiled
-def arrive(lanes, rows, ions, at, h, rate, shrink, stretch, pair, last):
+def arrive(lanes, rows, ions, along, at, h, rate, shrink, stretch, pair, last):
     """Turn the end of a step from y into x, in one pass over the forces of all stages.
 
     Returns the potential energy there, and both squares of the error's sum over stages, per
@@ -123,7 +124,7 @@ def arrive(lanes, rows, ions, at, h, rate, shrink, stretch, pair, last):
     zero = splat(lanes, 0.0)
     potential, weighted_error, error = zero, zero, zero
     back = shrink * shrink * shrink
-    size = 3 * len(ions)
+    size = 3 * len(ions) * (1 + len(along))
     for i in range(len(ions)):
         push, off = weighted_forces(lanes, rows, pair, at.f + 3 * i, size)
         inverse = load(lanes, rows, at.inverse_masses + i)
@@ -160,6 +161,14 @@ def arrive(lanes, rows, ions, at, h, rate, shrink, stretch, pair, last):
         square = fma(off[0], off[0], fma(off[1], off[1], off[2] * off[2]))
         weighted_error = fma(inverse, square, weighted_error)
         error = error + square
+    for i in range(len(ions), len(ions) * (1 + len(along))):
+        push = weighted_force(lanes, rows, pair.velocities, 0, pair.stages, at.f + 3 * i, size)
+        scale = h * load(lanes, rows, at.inverse_masses + i)
+        k = 3 * i
+        x, y, z = scale * push[0], scale * push[1], scale * push[2]
+        land(lanes, rows, at, k, rate, shrink, stretch, x, back, last, zero)
+        land(lanes, rows, at, k + 1, rate, shrink, stretch, y, back, last, zero)
+        land(lanes, rows, at, k + 2, rate, shrink, stretch, z, back, last, zero)
     return potential, weighted_error, error
 
 

@@ -151,13 +151,14 @@ def mean(lanes, rows, v_i, end_i, v_j, end_j):
 
 
 @compiled
-def to_infinity(lanes, rows, ions, at, ladder):
+def to_infinity(lanes, rows, ions, along, at, ladder):
     """Write the velocities at infinity to rows `at.end`; return the square of the last change.
 
     The change is that of the whole vector of momenta in the last sweep. Before, `at.end` holds
-    a guess of the velocities.
+    a guess of the velocities of the ions.
     """
-    most, size = len(ladder.most), 3 * len(ions)
+    bodies = len(ions) * (1 + len(along))
+    most, size = len(ladder.most), 3 * bodies
     end, y = at.end, at.trial
     zero = splat(lanes, 0.0)
     gained, pull = zero, zero
@@ -171,6 +172,11 @@ def to_infinity(lanes, rows, ions, at, ladder):
             pull = fma(inverse * force, force, pull)
     t2 = gained / pull
     t = sqrt(t2)
+    for i in range(len(ions), bodies):  # as if forces fell with (1 + t/T)**-2
+        inverse = load(lanes, rows, at.inverse_masses + i)
+        for k in range(3 * i, 3 * i + 3):
+            gain = t * inverse * load(lanes, rows, at.f + k)
+            store(rows, end + k, load(lanes, rows, at.v + k) + gain)
 
     g, one = at.f + size, splat(lanes, 1.0)
     for k in range(len(ladder.sweeps[0][0])):
@@ -181,25 +187,26 @@ def to_infinity(lanes, rows, ions, at, ladder):
             change = last - load(lanes, rows, at.v + row)
             straight = fma(last, later, load(lanes, rows, at.x + row))
             store(rows, y + row, straight - change * drag)
-        forces(lanes, rows, ions, y, at.pairs, g + k * size, one)
+        forces(lanes, rows, ions, along, at, y, g + k * size, one)
 
     moved = zero
     old, new = g, g + most * size
     s = 0
     for nodes in literal_unroll(ladder.sweeps):
-        moved = sweep(lanes, rows, ions, at, ladder, nodes, s, t, old, new)
+        moved = sweep(lanes, rows, ions, along, at, ladder, nodes, s, t, old, new)
         old, new = new, old
         s += 1  # noqa: SIM113, numba cannot unroll `enumerate`
     return moved
 
 
 @compiled
-def sweep(lanes, rows, ions, at, ladder, nodes, s, t, old, new):
+def sweep(lanes, rows, ions, along, at, ladder, nodes, s, t, old, new):
     """Turn forces at the nodes of sweep `s`, in rows `old`, into those of the next, in `new`.
 
     Returns the square of the change of the final momenta.
     """
-    most, size = len(ladder.most), 3 * len(ions)
+    bodies = len(ions) * (1 + len(along))
+    most, size = len(ladder.most), 3 * bodies
     moved, one = splat(lanes, 0.0), splat(lanes, 1.0)
     for i in range(len(ions)):
         mass = load(lanes, rows, at.masses + i)
@@ -216,15 +223,22 @@ def sweep(lanes, rows, ions, at, ladder, nodes, s, t, old, new):
         store(rows, row, vx)
         store(rows, row + 1, vy)
         store(rows, row + 2, vz)
+    for i in range(len(ions), bodies):
+        speed = t * load(lanes, rows, at.inverse_masses + i)
+        push = weighted_force(lanes, rows, ladder.velocity, s, nodes[0], old + 3 * i, size)
+        v, row = at.v + 3 * i, at.end + 3 * i
+        store(rows, row, fma(speed, push[0], load(lanes, rows, v)))
+        store(rows, row + 1, fma(speed, push[1], load(lanes, rows, v + 1)))
+        store(rows, row + 2, fma(speed, push[2], load(lanes, rows, v + 2)))
     for k in range(len(nodes[1])):
         later = t * ladder.node_times[s, k]
         weights = s * most + k
-        for i in range(len(ions)):
+        for i in range(bodies):
             push = weighted_force(
                 lanes, rows, ladder.node_weights, weights, nodes[0], old + 3 * i, size
             )
             scale = -(t * t * load(lanes, rows, at.inverse_masses + i))
             x = at.x + 3 * i
             move(lanes, rows, one, x, later, at.end + 3 * i, scale, push, at.trial + 3 * i)
-        forces(lanes, rows, ions, at.trial, at.pairs, new + k * size, one)
+        forces(lanes, rows, ions, along, at, at.trial, new + k * size, one)
     return moved
