@@ -23,12 +23,9 @@ from functools import cached_property
 import numpy as np
 
 from .explosions import Explosions, checked, runner
-from .kernels.compiled import compiled
+from .linear import complement, orthonormalize
 
 VARIABLES = ("positions", "initial_momenta", "charges")
-
-#: what is left of a direction beside others, relative, so that it counts as one of its own
-_INDEPENDENT = 1e-7
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def jacobian(
     run = runner(m, **options)
     space = _Space(x, p if len(p) else None, m, np.broadcast_to(q, x.shape[:2]), tuple(wrt))
     known, ranks = space.known(), np.empty(len(x), np.int64)
-    _orthonormalize(known, np.zeros((*known.shape[:2], 0)), ranks)
+    orthonormalize(known, np.zeros((*known.shape[:2], 0)), ranks)
 
     ions = len(m)
     result = Explosions.empty(len(x), ions, run.lanes.dtype)
@@ -92,13 +89,13 @@ def jacobian(
         here_x, here_p, here_q = (a[chosen] if len(a) == len(x) else a for a in (x, p, q))
         basis, here = known[chosen], space.only(chosen)
         rest = np.empty((len(chosen), known.shape[2] - rank, known.shape[2]))
-        complement(basis, rank, rest)
+        complement(basis, rest)
         directions = np.zeros((len(chosen), rest.shape[1], 7 * ions))
         directions[:, :, space.columns] = rest * here.scale[:, None]
         part, changes = run(here_x, here_p, here_q, directions)
         result.put(chosen, part)
         images = here.images(part.momenta)
-        _orthonormalize(here.known(), images, ranks[chosen])
+        orthonormalize(here.known(), images, ranks[chosen])
         whole[chosen] = np.einsum("nki,nkj->nij", images[:, :rank], basis[:, :rank])
         changes = changes.reshape(*rest.shape[:2], 3 * ions)
         whole[chosen] += np.einsum("nki,nkj->nij", changes, rest)
@@ -213,56 +210,3 @@ def _forces(x, q):
     r = x[:, :, None] - x[:, None]
     cube = np.linalg.norm(r, axis=-1) ** 3 + np.diag(np.full(x.shape[1], np.inf))
     return np.einsum("ni,nj,nijk->nik", q, q, r / cube[..., None])
-
-
-@compiled
-def _orthonormalize(vectors, images, ranks):
-    """Make the rows of `vectors` orthonormal in place, `images` going along linearly.
-
-    Rows that depend on those before them are dropped: the others move up, zeros follow.
-    """
-    number = vectors.shape[1]
-    for n in range(vectors.shape[0]):
-        rank = 0
-        for k in range(number):
-            v, w = vectors[n, k].copy(), images[n, k].copy()
-            whole = np.sqrt((v * v).sum())
-            for _ in range(2):
-                for j in range(rank):
-                    along = (v * vectors[n, j]).sum()
-                    v -= along * vectors[n, j]
-                    w -= along * images[n, j]
-            left = np.sqrt((v * v).sum())
-            if left > _INDEPENDENT * whole:
-                vectors[n, rank] = v / left
-                images[n, rank] = w / left
-                rank += 1
-        vectors[n, rank:] = 0.0
-        images[n, rank:] = 0.0
-        ranks[n] = rank
-
-
-@compiled
-def complement(known, rank, out):
-    """Write orthonormal rows to `out` (n, rows, size) that are orthogonal to those of `known`.
-
-    They are made of the unit vectors that lie in what is left most of all, one by one.
-    """
-    size = known.shape[2]
-    inside = np.empty(size)
-    for n in range(known.shape[0]):
-        inside[:] = 0.0
-        for k in range(rank):
-            inside += known[n, k] ** 2
-        for c in range(out.shape[1]):
-            best = inside.argmin()
-            v = np.zeros(size)
-            v[best] = 1.0
-            for _ in range(2):
-                for k in range(rank):
-                    v -= (v * known[n, k]).sum() * known[n, k]
-                for k in range(c):
-                    v -= (v * out[n, k]).sum() * out[n, k]
-            v /= np.sqrt((v * v).sum())
-            out[n, c] = v
-            inside += v * v

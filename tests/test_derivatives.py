@@ -23,7 +23,7 @@ def events(n=12, *, moving=False):
 
 
 def differences(function, step):
-    """Return the derivative at 0, by Richardson's extrapolation: the error falls as step**6."""
+    """Return the derivative at 0, by extrapolation: its error falls as step**6."""
     one, two, four = (
         (function(h) - function(-h)) / (2 * h) for h in (step, 2 * step, 4 * step)
     )
@@ -91,7 +91,7 @@ def test_momenta_are_those_of_simulate():
 
 @pytest.mark.parametrize("moving", [False, True], ids=["at rest", "moving"])
 def test_identities(moving):
-    """Of a boost, a turn, the size, the charge and the start; those that were used, and not."""
+    """Of a boost, a turn, the size, the charge, the start: used or not."""
     x, p = events(moving=moving)
     found = coulex.jacobian(x, MASSES, CHARGES, initial_momenta=p, wrt=VARIABLES)
     start = np.zeros_like(x) if p is None else p
