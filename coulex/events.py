@@ -12,6 +12,7 @@ import numpy as np
 
 from .dataset import Dataset
 from .dataset.exchange.labels import symbols_of
+from .dataset.solutions import has_solutions
 from .errors import InvalidDataError
 
 BLOCK = 1 << 17  #: events read at a time
@@ -154,7 +155,8 @@ def of_dataset(data: Dataset) -> Events:
         masses=data["masses"],
         ions=ion_names(symbols, charges if charges.ndim == 1 else None),
         name=name,
-        status=column(data, "status"),
+        # of solutions, a status says nothing of the momenta
+        status=None if has_solutions(data) else column(data, "status"),
     )
 
 

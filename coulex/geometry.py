@@ -18,8 +18,13 @@ from .units import ANGSTROM
 class Coordinate:
     """A distance of two atoms, or the angle of three, its vertex in the middle."""
 
-    label: str  #: the atoms by name, such as "CO", "OCS", "CH2"
+    names: tuple[str, ...]  #: of its atoms, such as C, H2
     atoms: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        """Return its atoms in a word, such as CO, OCS, CH2."""
+        return "".join(self.names)
 
     @property
     def is_angle(self) -> bool:
@@ -76,7 +81,7 @@ def coordinates(symbols: Sequence[str], *, central: int = 0) -> list[Coordinate]
     names = atom_names(symbols)
 
     def coordinate(*atoms: int) -> Coordinate:
-        return Coordinate("".join(names[atom] for atom in atoms), atoms)
+        return Coordinate(tuple(names[atom] for atom in atoms), atoms)
 
     if len(names) != 3:
         return [coordinate(*pair) for pair in combinations(range(len(names)), 2)]

@@ -19,16 +19,18 @@ from .observables import (
 from .units import EV
 
 _STYLES = ("-", "--", ":", "-.")  # a file each
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # an ion each
-_INK = "#222222"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # an ion each
+INK = "#222222"
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, its size in inches."""
     return Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
 
 
-def _entitle(axes, title: str, below: str) -> None:
-    axes.set_title(f"{title}\n", fontsize=12, color=_INK)
+def entitle(axes, title: str, below: str) -> None:
+    """Set a title, and below it in small print what was left out."""
+    axes.set_title(f"{title}\n", fontsize=12, color=INK)
     axes.text(
         0.5, 1.02, below, transform=axes.transAxes, ha="center", fontsize=8, color="#666666"
     )
@@ -67,7 +69,7 @@ def ker(*files: Events, bins: int = 400) -> Figure:
     highest = [np.quantile(s, 0.999) if len(s) else 1.0 for s in sampled]
     # Without forces nothing moves, and every KER is zero.
     edges = np.linspace(0, 1.08 * max(highest) or 1.0, bins + 1)
-    figure = _figure(7, 5.6)
+    figure = new_figure(7, 5.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     said = ""
     colours: dict[str, str] = {}
@@ -77,21 +79,21 @@ def ker(*files: Events, bins: int = 400) -> Figure:
         density = counts / (cuts.drawn * (edges[1] - edges[0]))
         said = cuts.said()
         label = f"{events.name}: {said}" if len(files) > 1 else None
-        above.stairs(density[0], edges, color=_INK, linestyle=style, label=label)
+        above.stairs(density[0], edges, color=INK, linestyle=style, label=label)
         if len(files) == 1:
-            above.stairs(density[0], edges, fill=True, color=_INK, alpha=0.12)
+            above.stairs(density[0], edges, fill=True, color=INK, alpha=0.12)
         for ion, name in enumerate(events.ions):
             below.stairs(
                 density[1 + ion],
                 edges,
-                color=colours.get(name) or _COLOURS[len(colours) % len(_COLOURS)],
+                color=colours.get(name) or COLOURS[len(colours) % len(COLOURS)],
                 linestyle=style,
                 linewidth=1.4,
                 label=None if name in colours else name,
             )
-            colours.setdefault(name, _COLOURS[len(colours) % len(_COLOURS)])
+            colours.setdefault(name, COLOURS[len(colours) % len(COLOURS)])
     single = len(files) == 1
-    _entitle(above, files[0].name if single else "Kinetic-energy release", said * single)
+    entitle(above, files[0].name if single else "Kinetic-energy release", said * single)
     above.set_ylabel("KER (1/eV)")
     below.set_ylabel("single ions (1/eV)")
     below.set_xlabel("kinetic energy (eV)")
@@ -162,18 +164,18 @@ def newton(events: Events, *, ions: tuple[int, ...] | None = None, bins: int = 3
         counts += np.histogram2d(x, y, (edges, edges))[0]
         cuts.outside += int((np.abs(points) > reach).any(axis=(1, 2)).sum())
     cuts.require_some(events.name)
-    figure = _figure(6.6, 5.6)
+    figure = new_figure(6.6, 5.6)
     axes = figure.subplots()
     _show(figure, axes, counts, (edges, edges), "ions per bin")
     reference, upper, lower = (events.ions[ion] for ion in three)
     axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     axes.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
-    arrow = {"arrowstyle": "-|>", "color": _COLOURS[1], "linewidth": 2, "shrinkA": 0}
+    arrow = {"arrowstyle": "-|>", "color": COLOURS[1], "linewidth": 2, "shrinkA": 0}
     axes.annotate("", (1, 0), (0, 0), arrowprops={**arrow, "shrinkB": 0})
-    axes.text(1.03, 0.03 * reach, reference, color=_COLOURS[1], fontsize=13, va="bottom")
+    axes.text(1.03, 0.03 * reach, reference, color=COLOURS[1], fontsize=13, va="bottom")
     for name, height in ((upper, 0.93), (lower, 0.07)):
         axes.text(0.04, height, name, transform=axes.transAxes, fontsize=13, va="center")
-    _entitle(axes, events.name, cuts.said())
+    entitle(axes, events.name, cuts.said())
     axes.set_xlabel(f"momentum along that of {reference} (units of its length)")
     axes.set_ylabel("momentum across")
     return figure
@@ -214,12 +216,12 @@ def dalitz(events: Events, *, ions: tuple[int, ...] | None = None, bins: int = 3
         x, y = dalitz_coordinates(energies / energies.sum(axis=1, keepdims=True)).T
         counts += np.histogram2d(x, y, (x_edges, y_edges))[0]
     cuts.require_some(events.name)
-    figure = _figure(6.6, 5.6)
+    figure = new_figure(6.6, 5.6)
     axes = figure.subplots()
     _show(figure, axes, counts, (x_edges, y_edges), "events per bin")
     axes.plot(*corners.T, color="#bbbbbb", linewidth=0.8, zorder=0)
     limit = dalitz_coordinates(collinear_shares(np.asarray(events.masses)[three]))
-    axes.plot(*limit.T, color=_COLOURS[1], linewidth=1.3, label="limit set by Σp = 0")
+    axes.plot(*limit.T, color=COLOURS[1], linewidth=1.3, label="limit set by Σp = 0")
     turn = np.linspace(0, 2 * np.pi, 361)
     (circle,) = axes.plot(np.cos(turn) / 3, np.sin(turn) / 3, label="that for equal masses")
     circle.set(color="#888888", linewidth=1, linestyle="--")
@@ -227,7 +229,7 @@ def dalitz(events: Events, *, ions: tuple[int, ...] | None = None, bins: int = 3
         shift = 0.012 if side == "center" else -0.05
         axes.text(corner[0], corner[1] + shift, f"all to {name}", ha=side, fontsize=9)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
-    _entitle(axes, events.name, cuts.said())
+    entitle(axes, events.name, cuts.said())
     axes.set_xlabel(f"(ε({names[0]}) − ε({names[1]})) / √3")
     axes.set_ylabel(f"ε({names[2]}) − 1/3")
     return figure

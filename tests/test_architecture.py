@@ -57,6 +57,7 @@ MAY_IMPORT = {
         "coulex.explosions",
         "coulex.frames",
         "coulex.kernels",
+        "coulex.linear",
         "coulex.molecule",
         "coulex.random",
         "coulex.units",
@@ -76,6 +77,12 @@ MAY_IMPORT = {
     "coulex.events": {"coulex.dataset", "coulex.errors", "coulex.observables"},
     "coulex.summary": {"coulex.events", "coulex.observables", "coulex.units"},
     "coulex.plot": {"coulex.errors", "coulex.events", "coulex.observables", "coulex.units"},
+    "coulex.plot_geometry": {
+        "coulex.dataset",
+        "coulex.errors",
+        "coulex.geometry",
+        "coulex.plot",
+    },
     "coulex.cli": {"coulex", "generative"},
 }
 

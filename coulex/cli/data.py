@@ -155,15 +155,20 @@ def export(
     overwrite: o.Overwrite = False,
     json: o.Json = False,
 ) -> None:
-    """Write events to csv, npz or extxyz, in atomic units (positions of extxyz in Å)."""
+    """Write events to csv, npz or extxyz, in atomic units (positions of extxyz in Å).
+
+    Solutions become a table with a row for each: bonds in Å, angles in degrees.
+    """
     from coulex import dataset
     from coulex.dataset import exchange
+    from coulex.dataset.solutions import has_solutions
 
     data = dataset.open(file)
     written = exchange.export_events(data, out, kind=format, overwrite=overwrite)
     left_out = data.n_events - written
     if left_out:
-        say(f"{left_out} of {data.n_events} events have a status other than 0: left out")
+        why = "no solution" if has_solutions(data) else "a status other than 0"
+        say(f"{left_out} of {data.n_events} events have {why}: left out")
     if json:
         print_json({"file": str(out), "events": written, "left_out": left_out})
     else:
@@ -175,14 +180,18 @@ def _describe(data: "Dataset") -> dict[str, Any]:
     import numpy as np
 
     from coulex.dataset.exchange.labels import symbols_of
+    from coulex.dataset.solutions import has_solutions
+    from coulex.inverse.solutions import STATUS
 
     counts: dict[str, int] = {}
+    names = {code: name for code, (name, _) in STATUS.items()} if has_solutions(data) else {}
     if "status" in data:
         for _, block in data.blocks(["status"], 2**20):
             for code, count in zip(
                 *np.unique(block["status"], return_counts=True), strict=True
             ):
-                counts[str(code)] = counts.get(str(code), 0) + int(count)
+                name = names.get(int(code), str(code))
+                counts[name] = counts.get(name, 0) + int(count)
     return {
         "file": str(data.path),
         "events": data.n_events,

@@ -56,6 +56,15 @@ def dalitz(
     save(plot.dalitz(_events(file), ions=three), out)
 
 
+@app.command()
+def geometry(file: File, out: o.Figure, overwrite: o.Overwrite = False) -> None:
+    """Draw bonds and angles of solutions, and of the truth where the file knows it."""
+    _check(out, overwrite)
+    from coulex import dataset, plot_geometry
+
+    save(plot_geometry.geometry(dataset.open(file)), out)
+
+
 def _events(file: Path) -> "Events":
     from coulex import dataset
     from coulex.events import of_dataset

@@ -80,7 +80,7 @@ def _print(data: "Dataset", table: "RoundTrip", made: dict[str, Any]) -> None:
     for name, value in table.rows():
         grid.add_row(name, value)
     if not data.configuration.get("inversion", {}).get("all", True):
-        grid.add_row("in the file", "the most probable solution of each event (all: --all)")
+        grid.add_row("in the file", "the most probable of each event; --all keeps all")
     if made.get("events_per_second"):
         grid.add_row("events inverted per second", f"{made['events_per_second']:,.0f}")
     grid.add_row("file", made["file"])

@@ -4,6 +4,7 @@ An event has none, one or several rows in the lists; `solution_event` says whose
 """
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from coulex.errors import CorruptFileError
 
 from .fields import FIELDS
 from .store import Dataset
+
+if TYPE_CHECKING:
+    from coulex.geometry import Coordinate
 
 Arrays = dict[str, np.ndarray]
 
@@ -75,3 +79,31 @@ def _end(data: Dataset, row: int, rows: int, stop: int, size: int) -> int:
             return row + int(later.argmax())
         row += len(piece)
     return row
+
+
+def place_of(data: Dataset) -> str | None:
+    """Return the array with the geometries that a set has found, drawn or started from."""
+    names = ("solution_positions", "positions", "initial_positions")
+    return next((name for name in names if name in data), None)
+
+
+def coordinates_of(data: Dataset) -> "list[Coordinate]":
+    """Return the distances, of three ions the two bonds and the angle, of a set's geometries.
+
+    The central one of three ions is that of the molecule which the set is about; where it does
+    not say, that of the geometries on average.
+    """
+    from coulex.geometry import central_atom, coordinates
+
+    from .exchange.labels import symbols_of
+
+    symbols = [f"ion{i + 1}" for i in range(data.ions)]
+    if "numbers" in data:
+        symbols = list(symbols_of(data["numbers"]))
+    positions = data.configuration.get("molecule", {}).get("positions")
+    place = place_of(data)
+    if positions is None and place is not None:
+        found = data.read(place, 0, min(2**14, data.shape(place)[0]))
+        positions = found[np.isfinite(found).all(axis=(1, 2))]
+    central = central_atom(positions) if positions is not None and len(positions) else 0
+    return coordinates(symbols, central=central)

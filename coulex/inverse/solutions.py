@@ -4,9 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SOLVED, SEVERAL, FOLD, NO_GEOMETRY, SIZE, MOMENTUM_SUM, NO_ENERGY, NOT_CONVERGED, NO_MOMENTA = (
-    range(9)
-)
+(
+    SOLVED,
+    SEVERAL,
+    FOLD,
+    NO_GEOMETRY,
+    SIZE,
+    MOMENTUM_SUM,
+    NO_ENERGY,
+    NOT_CONVERGED,
+    NO_MOMENTA,
+) = range(9)
 
 #: what the status of an event means, and what to do about it, by code; the first three have
 #: solutions

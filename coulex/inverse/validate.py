@@ -75,12 +75,12 @@ class RoundTrip:
                 out.append((f"  {name}", f"{named.pop(name, 0):,}"))
             out.append(("  failed", f"{self.failed:,}"))
             out += [(f"    {name}", f"{count:,}") for name, count in named.items()]
-        out.append(("geometries simulated again", f"{self.solutions:,}"))
-        out += _spread_rows("momentum residual", self.residual)
+        out.append(("geometries", f"{self.solutions:,}"))
+        out.append(_spread_row("momentum residual", self.residual))
         out.append(("not reproduced", f"{self.not_reproduced:,}"))
         if self.truths:
-            out += _spread_rows("error of the best (Å)", self.best_error_angstrom)
-            out += _spread_rows("error of the nearest (Å)", self.nearest_error_angstrom)
+            out.append(_spread_row("error of the best (Å)", self.best_error_angstrom))
+            out.append(_spread_row("error of the nearest (Å)", self.nearest_error_angstrom))
             share = f"{100 * self.truth_among:.2f} % of {self.truths:,}"
             out.append(
                 ("truth among the solutions", f"{share}, within {self.limit_angstrom:g} Å")
@@ -88,11 +88,11 @@ class RoundTrip:
         return out
 
 
-def _spread_rows(name: str, spread: Spread) -> list[tuple[str, str]]:
+def _spread_row(name: str, spread: Spread) -> tuple[str, str]:
     if np.isnan(spread.largest):
-        return [(name, "-")]
-    values = f"{spread.median:.1e}, {spread.percentile_99:.1e}, {spread.largest:.1e}"
-    return [(f"{name}: median, 99 %, largest", values)]
+        return name, "-"
+    median, most, largest = spread.median, spread.percentile_99, spread.largest
+    return name, f"median {median:.1e}, 99 % {most:.1e}, largest {largest:.1e}"
 
 
 def round_trip(

@@ -12,11 +12,13 @@ from coulex.errors import InvalidDataError, OutputError
 from .. import store
 from ..files import whole_file
 from ..plan import SHARD_EVENTS
+from ..solutions import has_solutions, list_names
 from ..store import Dataset
 from ..target import Target
 from .extxyz import extxyz_source, write_extxyz
 from .labels import Columns, symbols_of
 from .npz import npz_source, write_npz
+from .solutions import write_solutions
 from .source import Source
 from .tables import csv_source, write_csv
 
@@ -119,6 +121,9 @@ def export_events(
 ) -> int:
     """Write events to csv, npz or extxyz, in atomic units (extxyz: positions in Å).
 
+    Of a file of solutions, csv has a row for each solution, in Å and degrees; extxyz the most
+    probable solution of each event.
+
     Parameters
     ----------
     data : Dataset
@@ -130,8 +135,8 @@ def export_events(
     Returns
     -------
     int
-        Events written. Those whose status is not 0 stay behind in csv and extxyz, which
-        have no place for a status.
+        Events written. Those whose status is not 0, or that have no solution, stay behind in
+        csv and extxyz, which have no place for them.
 
     Raises
     ------
@@ -164,7 +169,8 @@ def export_events(
         if kind == "npz":
             with os.fdopen(os.dup(descriptor), "wb") as file:
                 return write_npz(file, data)
-        write = write_csv if kind == "csv" else write_extxyz
+        table = write_solutions if has_solutions(data) else write_csv
+        write = table if kind == "csv" else write_extxyz
         with os.fdopen(os.dup(descriptor), "w", encoding="utf-8", newline="\n") as file:
             return write(file, data)
 
@@ -185,8 +191,10 @@ def format_of(path: Path) -> str:
 
 
 def _hdf5_source(data: Dataset) -> Source:
-    growing = [name for name in data.names if data.grows(name)]
-    constants = {name: data[name] for name in data.names if name not in growing}
+    # a list of solutions does not go with the events, which is what an import takes
+    names = [name for name in data.names if name not in list_names(data)]
+    growing = [name for name in names if data.grows(name)]
+    constants = {name: data[name] for name in names if name not in growing}
 
     def blocks(size: int) -> Iterator[dict[str, np.ndarray]]:
         for first, block in data.blocks(growing, size):

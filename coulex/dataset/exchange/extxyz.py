@@ -13,6 +13,7 @@ import numpy as np
 from coulex import units
 from coulex.errors import InvalidDataError
 
+from ..solutions import has_solutions
 from ..store import Dataset
 from .labels import symbols_of
 from .source import EXPORT_EVENTS, Source, good_blocks
@@ -72,7 +73,10 @@ def extxyz_source(path: Path, *, position_units: str | None = None) -> Source:
 def write_extxyz(file: TextIO, data: Dataset) -> int:
     """Write the good events, one frame each; return their number."""
     symbols = symbols_of(data["numbers"])
-    place = "initial_positions" if "initial_positions" in data else "positions"
+    places = ("initial_positions", "positions")
+    if has_solutions(data):  # the most probable of each event, beside which truth is no news
+        places = ("positions",)
+    place = next((name for name in places if name in data), "positions")
     names = [place, *(n for n in ("momenta", "charges") if n in data)]
     if place not in data:
         msg = f"{data.path} holds no positions, and extxyz cannot do without; export to csv"

@@ -8,6 +8,7 @@ import numpy as np
 
 from coulex.errors import InvalidDataError
 
+from ..solutions import has_solutions
 from ..store import Dataset
 
 EXPORT_EVENTS = 2**13  #: events that an export turns into text at once
@@ -38,7 +39,8 @@ def need_unit(unit: str | None, quantity: str, path: Path) -> str:
         option = (
             "--momentum-units au" if quantity == "momentum" else "--position-units angstrom"
         )
-        msg = f"{path} does not say in which unit its {quantity}s are; say it: {option}"
+        many = {"momentum": "momenta", "mass": "masses"}.get(quantity, f"{quantity}s")
+        msg = f"{path} does not say in which unit its {many} are; say it: {option}"
         raise InvalidDataError(msg)
     return unit
 
@@ -46,10 +48,16 @@ def need_unit(unit: str | None, quantity: str, path: Path) -> str:
 def good_blocks(
     data: Dataset, names: Sequence[str], size: int
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Yield the numbers of the events with status 0, and their arrays, in blocks."""
-    status = ["status"] if "status" in data else []
+    """Yield the numbers of the good events, and their arrays, in blocks.
+
+    Good is status 0; in a file of solutions an event that has one, whatever it is called.
+    """
+    solved = has_solutions(data)
+    status = [name for name in ("n_solutions" if solved else "status",) if name in data]
     for first, block in data.blocks([*names, *status], size):
         count = min(size, data.n_events - first)
-        good = block["status"] == 0 if status else np.ones(count, bool)
+        good = np.ones(count, bool)
+        if status:
+            good = (block[status[0]] > 0) if solved else (block[status[0]] == 0)
         rows = {n: block[n][good] if data.grows(n) else block[n] for n in names}
         yield first + np.flatnonzero(good), rows

@@ -1,0 +1,52 @@
+"""Solutions as a table: a row for each, the unit of every column in its name.
+
+Events count from 0, as everywhere; ranks from 1, the most probable solution of an event first.
+"""
+
+from typing import TextIO
+
+import numpy as np
+
+from coulex.inverse.solutions import STATUS
+
+from ..solutions import coordinates_of, list_names, solution_blocks
+from ..store import Dataset
+from .source import EXPORT_EVENTS
+
+#: what a row says of a solution beside its geometry, where the file holds it
+_SAID = ("weight", "residual", "condition", "sign")
+
+
+def write_solutions(file: TextIO, data: Dataset) -> int:
+    """Write all solutions that a set holds; return the number of events that have one.
+
+    Columns are `event`, `rank`, the bonds (`r_CO_angstrom`) and angles (`angle_OCS_degrees`),
+    `weight`, `residual`, `condition`, `sign` and `status`, in words.
+    """
+    shape = coordinates_of(data)
+    said = [name for name in _SAID if f"solution_{name}" in list_names(data)]
+    header = ["event", "rank", *(c.column for c in shape), *said]
+    header += ["status"] if "status" in data else []
+    file.write(",".join(header) + "\n")
+    names = {code: name for code, (name, _) in STATUS.items()}
+    written = 0
+    wanted = ["solution_positions", *(f"solution_{name}" for name in said)]
+    held = ["status"] if "status" in data else []
+    for first, events, found in solution_blocks(data, held, wanted, EXPORT_EVENTS):
+        event = found["solution_event"]
+        starts = np.flatnonzero(np.diff(event, prepend=-1))
+        rank = (
+            1
+            + np.arange(len(event))
+            - np.repeat(starts, np.diff(np.append(starts, len(event))))
+        )
+        columns = [c.values(found["solution_positions"]) for c in shape]
+        columns += [found[f"solution_{name}"] for name in said]
+        rows = zip(event.tolist(), rank.tolist(), *(c.tolist() for c in columns), strict=True)
+        if held:
+            codes = events["status"][event - first].tolist()
+            text = [names.get(code, f"status {code}") for code in codes]
+            rows = ((*row, word) for row, word in zip(rows, text, strict=True))
+        file.write("".join(",".join(map(str, row)) + "\n" for row in rows))
+        written += len(starts)
+    return written
