@@ -177,14 +177,15 @@ def _finite(positions: np.ndarray) -> np.ndarray:
 
 def _axes(data: Dataset, panels: list[_Panel]) -> list[np.ndarray]:
     """Return the edges of the bins, from geometries all over the file."""
-    samples = [_sample(data, str(place_of(data)))]
-    if "initial_positions" in data:
-        samples.append(_sample(data, "initial_positions"))
-    seen = np.concatenate(samples)
+    seen = _sample(data, str(place_of(data)))
+    if not len(seen):  # the few that there are may lie between the slices
+        seen = next((part.positions for part in _parts(data) if len(part.positions)), seen)
     if not len(seen):
-        msg = f"{data.path}: nothing is left to draw of {data.n_events:,} events; none has"
-        msg += " a solution" if has_solutions(data) else " a geometry"
+        why = "none has a solution" if has_solutions(data) else "none has a geometry"
+        msg = f"{data.path}: nothing is left to draw of {data.n_events:,} events; {why}"
         raise InvalidDataError(msg)
+    if "initial_positions" in data:
+        seen = np.concatenate([seen, _sample(data, "initial_positions")])
     # the cube root of the number keeps the scatter of a bin and its width in proportion
     bins = int(np.clip(3 * data.n_events ** (1 / 3), 24, 140))
     out = []

@@ -61,7 +61,8 @@ def process(code):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["simulate", "--help"], ["plot", "--help"], ["data", "--help"]]
+    "arguments",
+    [["--help"], *([word, "--help"] for word in ("simulate", "invert", "validate", "plot"))],
 )
 def test_help_is_quick_and_imports_nothing_heavy(arguments):
     code = f"""
