@@ -1,0 +1,416 @@
+"""From a start near a geometry to the geometry: Levenberg-Marquardt through the simulator.
+
+Measured momenta P and those of a geometry x are compared as p/sqrt(m), divided by
+sqrt(2 KER): vectors of length 1. From rest three symmetries leave 3 ions - 7 unknowns:
+
+- translation: nothing depends on it;
+- rotation: P is turned upon p, by Kabsch's rotation in the same metric, at every step;
+- size: x is scaled so that its potential energy is the measured KER.
+
+The unknowns are steps along an orthonormal basis, in mass-weighted coordinates, of what is
+orthogonal to these; momenta are differentiated along it alone. The residual and its
+derivatives lose what a rotation or a size could do for them (variable projection).
+
+Steps use the default tolerance of the simulator. At the end the geometry is polished at the
+tightest one, by steps with the last derivatives.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from coulex.explosions import Run, available_threads, checked, runner
+from coulex.kernels.compiled import compiled
+from coulex.linear import add, best_rotation, complement, dot, orthonormalize, solve_positive
+
+CONVERGED, STATIONARY, STUCK = range(3)
+_RUNNING = 3
+
+_TOLERANCE = 1e-13  #: of the simulation that proves a geometry
+_CLOSE = 1e-9  #: residual from where on only polishing helps
+_FLAT = 1e-4  #: of the residual, its part that the derivatives reach at a minimum
+_ROUNDS = 100  #: simulations at most, for one start
+_POLISH = 6  #: of them tight ones, at most
+_LEAP = 0.5  #: largest relative change of a distance in one step
+_BLOCK = 2048  #: starts that a thread follows together
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Where starts ended: geometries, each in the frame of its momenta."""
+
+    positions: np.ndarray  #: (k, ions, 3), bohr, about the centre of mass
+    residual: np.ndarray  #: (k,), relative, of the whole vector of momenta, simulated tightly
+    outcome: np.ndarray  #: (k,) converged, at a minimum that is no root, or stuck
+    rounds: np.ndarray  #: (k,), simulations
+
+
+def solve(starts, momenta, masses, charges, *, threads=None, residual=1e-9) -> Roots:
+    """Find the geometry, closest downhill of each start, that gives measured momenta from rest.
+
+    Parameters
+    ----------
+    starts : (k, ions, 3) array
+        Geometries of any size, place and orientation.
+    momenta : (k, ions, 3) array
+        What each is to give, in atomic units; their sum is zero, their energy is not.
+    masses : (ions,) array
+    charges : (ions,) or (k, ions) array
+        All positive.
+    threads : int, optional
+    residual : float
+        Relative, of the whole vector of momenta: up to this a geometry has converged.
+
+    Returns
+    -------
+    Roots
+
+    Notes
+    -----
+    Damping follows H. B. Nielsen, IMM-REP-1999-05, Technical University of Denmark (1999).
+    """
+    x, p, m, q = checked(starts, momenta, masses, charges)
+    steps, proof = (runner(m, tolerance=t, threads=1) for t in (None, _TOLERANCE))
+    count, ions, _ = x.shape
+    roots = Roots(
+        np.full(x.shape, np.nan),
+        np.full(count, np.inf),
+        np.full(count, STUCK, np.uint8),
+        np.zeros(count, np.int64),
+    )
+    threads = threads or available_threads()
+    block = max(16, min(_BLOCK * 3 // ions, -(-count // (2 * threads))))
+    blocks = [slice(first, first + block) for first in range(0, count, block)]
+
+    def work(part):
+        own = q[part] if len(q) > 1 else q
+        _Block(steps, proof, x[part], p[part], own, residual).solve(roots, part)
+
+    if threads == 1 or len(blocks) == 1:
+        for part in blocks:
+            work(part)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, blocks))
+    return roots
+
+
+class _Block:
+    """Some starts, followed round by round: a simulation of all that still move, then a step."""
+
+    def __init__(self, steps: Run, proof: Run, x, p, q, residual):
+        count, ions, _ = x.shape
+        unknowns, size = 3 * ions - 7, 3 * ions
+        self.steps, self.proof, self.q = steps, proof, q
+        self.masses, self.momenta, self.goal = steps.masses, p, residual
+        self.x = np.empty((count, size))  # where the next simulation starts
+        self.best = np.empty((count, size))  # of those so far
+        self.gap = np.empty((count, size))  # residual there
+        self.slope = np.empty((count, unknowns, size))  # its derivatives
+        self.ways = np.empty((count, unknowns, size))  # along these changes of x
+        self.square = np.full(count, np.inf)  # of the residual at `best`
+        self.damping = np.tile([1e-3, 2.0], (count, 1))  # and the factor on it
+        self.predicted = np.zeros(count)  # by how much `square` was to fall
+        self.state = np.full(count, _RUNNING, np.int64)
+        self.turn = np.empty((count, 3, 3))  # from the frame of P to that of x
+        _begin(x.reshape(count, -1), p, self.masses, q, self.x)
+
+    def solve(self, roots: Roots, part: slice) -> None:
+        """Follow all starts to their ends, and put these into `roots`."""
+        rounds = roots.rounds[part]
+        for _ in range(_ROUNDS):
+            active = np.flatnonzero(self.state == _RUNNING)
+            if not active.size:
+                break
+            rounds[active] += 1
+            directions = np.zeros((active.size, self.ways.shape[1], 7 * len(self.masses)))
+            ways = np.empty((active.size, *self.ways.shape[1:]))
+            _aim(self.x, active, self.masses, ways, directions)
+            run, changes = self._simulate(self.steps, active, directions)
+            _step(
+                active, run.momenta, changes.reshape(ways.shape), ways, self.momenta, self.masses,
+                self.q, self.x, self.best, self.gap, self.slope, self.ways, self.square,
+                self.damping, self.predicted, self.state, self.turn,
+            )  # fmt: skip
+        self._polish(roots, part, rounds)
+
+    def _simulate(self, run: Run, chosen, directions=None):
+        x = self.x[chosen].reshape(len(chosen), -1, 3)
+        q = self.q[chosen] if len(self.q) > 1 else self.q
+        return run(x, np.empty((0, *x.shape[1:])), q, directions)
+
+    def _polish(self, roots, part, rounds):
+        """Prove the best geometries by tight simulations, and improve them while that helps."""
+        positions, residual = roots.positions[part], roots.residual[part]
+        chosen = np.flatnonzero(np.isfinite(self.square) & (self.square < 1e-4))
+        self.x[chosen] = self.best[chosen]
+        for _ in range(_POLISH):
+            if not chosen.size:
+                break
+            rounds[chosen] += 1
+            run, _ = self._simulate(self.proof, chosen)
+            better = np.zeros(len(chosen), np.bool_)
+            _improve(
+                chosen, run.momenta, self.momenta, self.masses, self.q, self.x, self.slope,
+                self.ways, positions, residual, better,
+            )  # fmt: skip
+            chosen = chosen[better]
+        outcome = roots.outcome[part]
+        outcome[self.state == STATIONARY] = STATIONARY
+        outcome[residual <= self.goal] = CONVERGED
+
+
+@compiled
+def _begin(starts, momenta, masses, charges, x):
+    """Write the starts about their centres, of the size that the energy says."""
+    for n in range(len(x)):
+        x[n] = starts[n]
+        _resize(x[n], momenta[n], masses, charges[n if len(charges) > 1 else 0])
+
+
+@compiled
+def _resize(x, momenta, masses, charges):
+    """Move a geometry to its centre of mass, and scale it to the potential energy KER."""
+    ions = masses.size
+    total = masses.sum()
+    for axis in range(3):
+        middle = 0.0
+        for i in range(ions):
+            middle += masses[i] * x[3 * i + axis]
+        for i in range(ions):
+            x[3 * i + axis] -= middle / total
+    potential, kinetic = 0.0, 0.0
+    for i in range(ions):
+        for axis in range(3):
+            kinetic += 0.5 * momenta[i, axis] ** 2 / masses[i]
+        for j in range(i):
+            potential += charges[i] * charges[j] / _distance(x, i, j)
+    factor = potential / kinetic
+    for k in range(x.size):
+        x[k] *= factor
+
+
+@compiled
+def _distance(x, i, j):
+    """Return the distance of two ions."""
+    square = 0.0
+    for axis in range(3):
+        square += (x[3 * i + axis] - x[3 * j + axis]) ** 2
+    return np.sqrt(square)
+
+
+@compiled
+def _aim(x, active, masses, ways, directions):
+    """Write along what to differentiate: all changes of a geometry but its gauge.
+
+    Rows of `ways` are changes of x, `directions` the same for the simulator. Both have the
+    length of x, mass-weighted.
+    """
+    ions = masses.size
+    root = np.sqrt(masses)
+    known, ranks = np.zeros((1, 7, 3 * ions)), np.empty(1, np.int64)
+    nothing = np.empty((1, 7, 0))
+    for a in range(len(active)):
+        here = x[active[a]]
+        size = 0.0
+        known[:] = 0.0
+        for i in range(ions):
+            size += masses[i] * dot(here[3 * i : 3 * i + 3], here[3 * i : 3 * i + 3])
+            for axis in range(3):
+                one, two = (axis + 1) % 3, (axis + 2) % 3
+                known[0, axis, 3 * i + axis] = root[i]
+                known[0, 3 + axis, 3 * i + two] = root[i] * here[3 * i + one]
+                known[0, 3 + axis, 3 * i + one] = -root[i] * here[3 * i + two]
+                known[0, 6, 3 * i + axis] = root[i] * here[3 * i + axis]
+        orthonormalize(known, nothing, ranks)
+        complement(known, ways[a : a + 1])
+        for c in range(ways.shape[1]):
+            for k in range(3 * ions):
+                ways[a, c, k] *= np.sqrt(size) / root[k // 3]
+                directions[a, c, k] = ways[a, c, k]
+
+
+@compiled
+def _compare(p, momenta, masses, gap, unit, turn):
+    """Write the residual p - R P, in units of the size of P, mass-weighted, and R itself.
+
+    `unit` is p in these units.
+    """
+    ions = masses.size
+    size = 0.0
+    for i in range(ions):
+        for axis in range(3):
+            size += momenta[i, axis] ** 2 / masses[i]
+    model, wanted = np.empty((ions, 3)), np.empty((ions, 3))
+    for i in range(ions):
+        factor = 1.0 / np.sqrt(masses[i] * size)
+        for axis in range(3):
+            model[i, axis] = p[i, axis] * factor
+            wanted[i, axis] = momenta[i, axis] * factor
+    best_rotation(wanted, model, turn)
+    for i in range(ions):
+        for axis in range(3):
+            k = 3 * i + axis
+            unit[k] = model[i, axis]
+            gap[k] = unit[k] - dot(turn[axis], wanted[i])
+
+
+@compiled
+def _project(unit, gap, slope):
+    """Take from residual and derivatives what a rotation or another size would change."""
+    size = unit.size
+    moved, ranks = np.zeros((1, 4, size)), np.empty(1, np.int64)
+    for i in range(size // 3):
+        for axis in range(3):
+            one, two = (axis + 1) % 3, (axis + 2) % 3
+            moved[0, axis, 3 * i + two] = unit[3 * i + one]
+            moved[0, axis, 3 * i + one] = -unit[3 * i + two]
+            moved[0, 3, 3 * i + axis] = unit[3 * i + axis]
+    orthonormalize(moved, np.empty((1, 4, 0)), ranks)
+    for k in range(4):
+        add(gap, -dot(gap, moved[0, k]), moved[0, k])
+        for c in range(len(slope)):
+            add(slope[c], -dot(slope[c], moved[0, k]), moved[0, k])
+
+
+@compiled
+def _step(
+    active, p, changes, ways, momenta, masses, charges,
+    x, best, gap, slope, best_ways, square, damping, predicted, state, turn,
+):  # fmt: skip
+    """Judge what each simulation gave, keep it where it is better, and choose the next."""
+    ions, unknowns = masses.size, ways.shape[1]
+    new_gap, unit = np.empty(3 * ions), np.empty(3 * ions)
+    normal, along = np.empty((unknowns, unknowns)), np.empty(unknowns)
+    for a in range(len(active)):
+        n = active[a]
+        _compare(p[a], momenta[n], masses, new_gap, unit, turn[n])
+        new = dot(new_gap, new_gap)
+        gain = (square[n] - new) / predicted[n] if predicted[n] > 0.0 else 1.0
+        if new < square[n] and gain > 1e-3:
+            scale = np.sqrt(_weighted_square(momenta[n], masses))
+            for c in range(unknowns):
+                for k in range(3 * ions):
+                    slope[n, c, k] = changes[a, c, k] / (np.sqrt(masses[k // 3]) * scale)
+            best[n], gap[n], best_ways[n], square[n] = x[n], new_gap, ways[a], new
+            _project(unit, gap[n], slope[n])
+            if predicted[n] > 0.0:
+                damping[n, 0] *= max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3)
+            damping[n, 1] = 2.0
+            if new < _CLOSE * _CLOSE:
+                state[n] = CONVERGED
+                continue
+        else:
+            damping[n, 0] *= damping[n, 1]
+            damping[n, 1] *= 2.0
+            if not np.isfinite(square[n]) or damping[n, 0] > 1e8:
+                # no further: at a root up to rounding, or nowhere
+                state[n] = STUCK
+                continue
+        largest = 0.0
+        for c in range(unknowns):
+            for d in range(c + 1):
+                normal[c, d] = normal[d, c] = dot(slope[n, c], slope[n, d])
+            along[c] = -dot(slope[n, c], gap[n])
+            largest = max(largest, normal[c, c])
+        if _flat(along, largest, square[n]):
+            state[n] = STATIONARY
+            continue
+        downhill = along.copy()
+        for c in range(unknowns):
+            normal[c, c] += damping[n, 0] * largest
+        if not solve_positive(normal, along):
+            state[n] = STUCK
+            continue
+        x[n] = best[n]
+        for c in range(unknowns):
+            add(x[n], along[c], best_ways[n, c])
+        shorter = _shorten(best[n], x[n], ions)
+        # |r|**2 - |r + J z|**2, with (J'J + mu) z = -J'r
+        full = dot(along, downhill) + damping[n, 0] * largest * dot(along, along)
+        bent = 2.0 * shorter * dot(along, downhill)
+        predicted[n] = bent - shorter * shorter * (2.0 * dot(along, downhill) - full)
+        _resize(x[n], momenta[n], masses, charges[n if len(charges) > 1 else 0])
+
+
+@compiled
+def _weighted_square(momenta, masses):
+    """Return the sum of p**2 / m."""
+    total = 0.0
+    for i in range(masses.size):
+        for axis in range(3):
+            total += momenta[i, axis] ** 2 / masses[i]
+    return total
+
+
+@compiled
+def _flat(along, largest, square):
+    """Return whether nothing is to be gained by any step to first order, but for a root."""
+    return dot(along, along) <= _FLAT * _FLAT * largest * square and square > 1e-12
+
+
+@compiled
+def _shorten(old, new, ions):
+    """Shorten a step until no distance changes by more than a factor; return the share kept."""
+    worst = 0.0
+    for i in range(ions):
+        for j in range(i):
+            before = _distance(old, i, j)
+            square = 0.0
+            for axis in range(3):
+                a, b = 3 * i + axis, 3 * j + axis
+                square += ((new[a] - old[a]) - (new[b] - old[b])) ** 2
+            worst = max(worst, np.sqrt(square) / before)
+    if worst <= _LEAP:
+        return 1.0
+    share = _LEAP / worst
+    for k in range(new.size):
+        new[k] = old[k] + share * (new[k] - old[k])
+    return share
+
+
+@compiled
+def _improve(
+    chosen, p, momenta, masses, charges, x, slope, ways, positions, residual, better
+):  # fmt: skip
+    """Keep geometries whose residual fell, in the frame of P, and make a step from there."""
+    ions, unknowns = masses.size, ways.shape[1]
+    gap, unit = np.empty(3 * ions), np.empty(3 * ions)
+    turn = np.empty((3, 3))
+    normal, along = np.empty((unknowns, unknowns)), np.empty(unknowns)
+    for a in range(len(chosen)):
+        n = chosen[a]
+        _compare(p[a], momenta[n], masses, gap, unit, turn)
+        off, whole = 0.0, 0.0
+        for i in range(ions):
+            for axis in range(3):
+                back = 0.0
+                for k in range(3):
+                    back += turn[k, axis] * p[a, i, k]
+                off += (back - momenta[n, i, axis]) ** 2
+                whole += momenta[n, i, axis] ** 2
+        now = np.sqrt(off / whole)
+        if not now < residual[n]:
+            continue
+        better[a] = now < 0.5 * residual[n]
+        residual[n] = now
+        for i in range(ions):
+            for axis in range(3):
+                back = 0.0
+                for k in range(3):
+                    back += turn[k, axis] * x[n, 3 * i + k]
+                positions[n, i, axis] = back
+        _project(unit, gap, slope[n, :0])
+        for c in range(unknowns):
+            for d in range(c + 1):
+                normal[c, d] = normal[d, c] = dot(slope[n, c], slope[n, d])
+            along[c] = -dot(slope[n, c], gap)
+        for c in range(unknowns):
+            normal[c, c] *= 1.0 + 1e-14
+        if not solve_positive(normal, along):
+            better[a] = False
+            continue
+        for c in range(unknowns):
+            add(x[n], along[c], ways[n, c])
+        _resize(x[n], momenta[n], masses, charges[n if len(charges) > 1 else 0])
