@@ -15,6 +15,7 @@ class Layout(NamedTuple):
     reach: int  #: share of potential energy at which the tail is tried
     error: int  #: sum of the error estimates of all steps, momentum
     rounding: int  #: relative error from rounding the positions
+    potential: int  #: energy, at the end of the last step
     steps: int
     event: int
     pairs: int  #: products of charges
@@ -31,12 +32,12 @@ def layout(ions, vectors, *, own_charges):
     """Return the rows for `ions` ions and `vectors` force vectors (stages, or nodes twice)."""
     size, pairs = 3 * ions, ions * (ions - 1) // 2
     state = 2 * size
-    f = state + 9 + (pairs if own_charges else 0)
+    f = state + 10 + (pairs if own_charges else 0)
     behind = f + (1 + vectors) * size
     common = behind + 2 * size + 2 * ions
     return Layout(
-        0, size, *range(state, state + 9),
-        pairs=state + 9 if own_charges else common,
+        0, size, *range(state, state + 10),
+        pairs=state + 10 if own_charges else common,
         f=f, trial=behind, end=behind + size,
         masses=behind + 2 * size, inverse_masses=behind + 2 * size + ions,
         kept=f + size, total=common + pairs,
