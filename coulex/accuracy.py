@@ -106,6 +106,8 @@ class Accuracy:
             step_weight=steps.weight * (self.tolerance / 1e-9) ** steps.growth,
             tail_weight=1.0,
             rounding=float(np.finfo(self.precision).eps),
+            # forces then may fall by 12 and 100 powers of ten on the way, and be squared
+            range=float(np.finfo(self.precision).tiny) ** (-2 / 3),
             max_steps=max_steps,
             refill=max(1, width // 4),
         )

@@ -18,6 +18,7 @@ STATUS = {
     events.STEP_LIMIT: ("step limit", "raise max_steps, or loosen the tolerance"),
     events.BOUND: ("bound pair", "a pair that stays bound has no asymptotic momenta"),
     events.INACCURATE: ("tolerance missed", "loosen the tolerance, or use float64"),
+    events.OUT_OF_RANGE: ("out of range", "use float64, or lengths nearer to one bohr"),
 }
 
 _BLOCK = 1 << 13  #: events at most that a thread takes at a time

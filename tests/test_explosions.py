@@ -20,7 +20,7 @@ SHARED = HERE.parents[2] / "shared" / "reference" / "explosions.json"
 OURS = HERE.with_name("explosions.json")
 DEFAULT, TIGHT = 1e-9, 1e-13
 MANY = 20 if config.DISABLE_JIT else 200
-GOOD, COINCIDENT, STEP_LIMIT, BOUND, INACCURATE = range(5)
+GOOD, COINCIDENT, STEP_LIMIT, BOUND, INACCURATE, OUT_OF_RANGE = range(6)
 
 H, C, N, O, S = np.array([1.008, 12.011, 14.007, 15.999, 32.06]) * U  # noqa: E741
 OCS = np.array([O, C, S])
@@ -275,6 +275,51 @@ def test_a_pair_that_stays_bound():
     assert "first 0: bound pair; a pair that stays bound has no" in run.failures()
 
 
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_what_cannot_part_is_bound_whatever_the_precision(precision):
+    """Two that fall on each other from rest: alone, and with a third that leaves or stays."""
+    options = {"allow_attraction": True, "precision": precision, "max_steps": 2000}
+    two = np.array([[[0, 0, 0], [2.0, 0, 0]]])
+    assert list(simulate(two, [H, H], [1, -1], **options).status) == [BOUND]
+    x = np.concatenate([two, [[[0, 50.0, 0]]]], axis=1)
+    p = np.zeros((1, 3, 3))
+    for p[0, 2, 1] in (0.0, 1000.0):
+        for charge in (0, 1):
+            run = simulate(x, [H, H, O], [1, -1, charge], initial_momenta=p, **options)
+            assert list(run.status) == [BOUND]
+            assert np.isnan(run.momenta).all()
+
+
+@pytest.mark.parametrize(
+    ("precision", "lengths"),
+    [("float32", [1e-30, 1e-13, 1e14, 1e30, 1e45]), ("float64", [1e-100, 1e150])],
+)
+def test_numbers_beyond_the_precision_have_a_status(three, precision, lengths):
+    """Forces that would come out as zero or infinite, and momenta with them."""
+    for length in lengths:
+        run = simulate(length * three, OCS, [1, 2, 1], precision=precision)
+        assert set(run.status) <= {OUT_OF_RANGE, COINCIDENT}
+        assert np.isnan(run.momenta).all()
+        neutral = simulate(length * three, OCS, [0, 2, 0], precision=precision)
+        assert not neutral.momenta.any()
+    few = simulate(three, OCS, [1e-25, 2e-25, 0], precision="float32")
+    assert set(few.status) == {OUT_OF_RANGE}
+    assert "first 0: out of range; use float64" in few.failures()
+
+
+@pytest.mark.parametrize(
+    ("precision", "lengths", "tolerance"),
+    [("float32", [1e-6, 1e6], 3e-4), ("float64", [1e-50, 1e50], 1e-9)],
+)
+def test_lengths_within_the_precision_are_right(three, precision, lengths, tolerance):
+    true = simulate(three, OCS, [1, 2, 1], tolerance=1e-11).momenta
+    for length in lengths:
+        run = simulate(length * three, OCS, [1, 2, 1], precision=precision)
+        assert not run.status.any()
+        momenta = run.momenta.astype(float) * np.sqrt(length)
+        assert reference.errors(momenta, true).max() <= tolerance
+
+
 def test_what_attracts_without_being_bound_is_right(rng):
     n = 4 if config.DISABLE_JIT else 40  # those that stay bound take ten thousand steps
     x = rng.normal(size=(n, 3, 3)) * 2
@@ -460,5 +505,5 @@ def test_charges_of_one_sign_in_each_event_do_not_attract():
 
 
 def test_every_status_has_a_name():
-    assert sorted(STATUS) == [GOOD, COINCIDENT, STEP_LIMIT, BOUND, INACCURATE]
+    assert sorted(STATUS) == list(range(OUT_OF_RANGE + 1))
     assert all(name and (code == GOOD or advice) for code, (name, advice) in STATUS.items())

@@ -91,7 +91,7 @@ def energies(lanes, rows, ions, x, v, pairs, inverse_masses):
     """
     zero = splat(lanes, 0.0)
     potential, moduli, fastest, farthest = zero, zero, zero, zero
-    nearest = splat(lanes, 1e30)
+    nearest = 1.0 / zero
     pair = pairs
     for i in range(len(ions)):
         for row in range(x + 3 * i, x + 3 * i + 3):

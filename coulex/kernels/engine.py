@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from .compiled import compiled
 from .coulomb import energies, forces
-from .events import aim, forceless, place, set_charges, stop, write
+from .events import aim, decline, place, set_charges, stop, write
 from .nystroem import step
 from .pools import count_bits, lowest_bits, pull, push
 from .simd import (
@@ -46,6 +46,7 @@ class Settings(NamedTuple):
     step_weight: float  #: error of the result per sum of the steps' estimates
     tail_weight: float  #: error of the tail per last change
     rounding: float  #: relative, of a number
+    range: float  #: squares of rates lie between its inverse and itself
     max_steps: int
     refill: int  #: lanes that wait before new events come in
 
@@ -84,7 +85,9 @@ def explode(
                 exploding = start(lanes, spare, ions, along, at, settings) & ((1 << batch) - 1)
                 idle = ~exploding & ((1 << batch) - 1)
                 if idle:
-                    forceless(spare, at, idle, coming, momenta, directions, results)
+                    decline(
+                        spare, ions, at, idle, coming, momenta, charges, directions, results
+                    )
                 waiting = push(lanes, spare, at.kept, exploding, ready, waiting)
                 coming += batch
             filled = lowest_bits(full & ~active, min(free, waiting))
@@ -95,7 +98,7 @@ def explode(
             active &= ~leaves & ~stuck
             parked |= leaves
             if stuck:
-                stop(rows, ions, at, stuck, first, results)
+                stop(rows, ions, at, stuck, first, settings.rounding, results)
         elif not gone and not waiting and not parked and coming >= last:
             return
         if gone >= width or (gone and not active and not waiting and coming >= last):
@@ -134,7 +137,9 @@ def furnish(rows, ions, along, at, width, masses, charges):
 def start(lanes, rows, ions, along, at, settings):
     """Complete the state of events that have positions, velocities and charges.
 
-    Returns the lanes in which there is an explosion: forces, and no two ions at one point.
+    Returns the lanes in which there is an explosion: forces, no two ions at one point, and the
+    energy to part; ions that part have kinetic energy alone, so less than none keeps a pair
+    bound.
     """
     centre(lanes, rows, ions, at)
     forces(lanes, rows, ions, along, at, at.x, at.f, splat(lanes, 1.0))
@@ -145,13 +150,17 @@ def start(lanes, rows, ions, along, at, settings):
     first = settings.first_step / sqrt(fastest)
     store(rows, at.step, first)
     store(rows, at.floor, 1e-9 * first)
-    store(rows, at.energy, fma(splat(lanes, 2.0), potential, kinetic))
-    store(rows, at.scale, fma(splat(lanes, 2.0), moduli, kinetic))
+    energy = fma(splat(lanes, 2.0), potential, kinetic)
+    scale = fma(splat(lanes, 2.0), moduli, kinetic)
+    store(rows, at.energy, energy)
+    store(rows, at.scale, scale)
     store(rows, at.reach, splat(lanes, settings.reach))
     store(rows, at.error, splat(lanes, 0.0))
     store(rows, at.rounding, settings.rounding * sqrt(crowding))
+    store(rows, at.potential, potential)
     store(rows, at.steps, splat(lanes, 0.0))
-    return bits((fastest > 0.0) & (first > 0.0))
+    in_range = (fastest > 1.0 / settings.range) & (fastest < settings.range)
+    return bits(in_range & (energy > -100.0 * settings.rounding * scale))
 
 
 @compiled
@@ -210,9 +219,20 @@ def advance(lanes, rows, ions, along, at, active, settings, pair):
     store(rows, at.steps, steps)
 
     near = 0.5 * scale * load(lanes, rows, at.reach)
+    rise = size_of(potential, near) / size_of(load(lanes, rows, at.potential), near)
+    rounding = load(lanes, rows, at.rounding)
+    store(rows, at.rounding, select(good & (rise > 1.0), rise * rounding, rounding))
+    store(rows, at.potential, select(good, potential, load(lanes, rows, at.potential)))
     leaves = bits(good & (potential <= near) & (potential >= -near))
     stuck = (h < load(lanes, rows, at.floor)) | (steps >= float(settings.max_steps))
     return leaves, active & ~leaves & bits(stuck)
+
+
+@compiled
+def size_of(a, least):
+    """Return the modulus of `a`, or `least` if that is more."""
+    a = select(a < 0.0, -a, a)
+    return select(a < least, least, a)
 
 
 @compiled
@@ -268,8 +288,10 @@ def leave(lanes, rows, ions, along, at, settings, ladder):
     error = (summed + settings.tail_weight * sqrt(moved)) / sqrt(size)
     error = error + load(lanes, rows, at.rounding)
     # Energy is quadratic in the momenta: they are wrong by half of its error at least.
-    error = select(drift > error, drift, error)
-    store(rows, at.trial + 1, select(-drift > error, -drift, error))
+    away = size_of(drift, 0.0 * drift)
+    # either may be no number, and has to stay so
+    error = select(error >= away, error, select(away > error, away, error + away))
+    store(rows, at.trial + 1, error)
     reach = load(lanes, rows, at.reach)
     store(rows, at.reach, 0.3 * reach)
     sure = moved <= size * (settings.tail_tolerance * settings.tail_tolerance)

@@ -5,7 +5,7 @@ import numpy as np
 from .compiled import compiled
 from .simd import splat, store
 
-GOOD, COINCIDENT, STEP_LIMIT, BOUND, INACCURATE = range(5)
+GOOD, COINCIDENT, STEP_LIMIT, BOUND, INACCURATE, OUT_OF_RANGE = range(6)
 
 
 @compiled
@@ -101,53 +101,82 @@ def write(rows, ions, along, at, mask, first, momenta, masses, tolerance, result
 
 
 @compiled
-def forceless(rows, at, mask, coming, momenta, directions, results):
-    """Finish events without an explosion: no forces, or two ions at one point."""
+def decline(rows, ions, at, mask, coming, momenta, charges, directions, results):
+    """Finish events that make no steps: without forces, or without a result."""
     out_momenta, status, energy_error, error_estimate, changes = results
     lane = 0
     while mask >> lane:
         if mask >> lane & 1:
             event = coming + lane
-            if np.isfinite(rows[at.scale, lane]):
-                for i in range(out_momenta.shape[1]):
+            own = event if len(charges) > 1 else 0
+            charged = 0
+            for i in range(len(ions)):
+                charged += charges[own, i] != 0.0
+            if is_coincident(rows, ions, at, lane):
+                status[event] = COINCIDENT
+            elif charged > 1:
+                status[event] = BOUND if rows[at.energy, lane] < 0.0 else OUT_OF_RANGE
+            else:
+                for i in range(len(ions)):
                     for axis in range(3):
                         kept = momenta[event, i, axis] if len(momenta) else 0.0
                         out_momenta[event, i, axis] = kept
                         for column in range(directions.shape[1]):
                             size = 3 * out_momenta.shape[1]
-                            own = directions[event, column, size + 3 * i + axis]
-                            changes[event, column, i, axis] = own
+                            moved = directions[event, column, size + 3 * i + axis]
+                            changes[event, column, i, axis] = moved
                 energy_error[event] = 0.0
                 error_estimate[event] = 0.0
-            else:
-                status[event] = COINCIDENT
         lane += 1
 
 
 @compiled
-def stop(rows, ions, at, mask, first, results):
+def is_coincident(rows, ions, at, lane):
+    """Return whether two ions in a lane are at the same place."""
+    for i in range(1, len(ions)):
+        for j in range(i):
+            same = 0
+            for axis in range(3):
+                here = rows[at.x + 3 * i + axis, lane]
+                same += np.isfinite(here) and here == rows[at.x + 3 * j + axis, lane]
+            if same == 3:
+                return True
+    return False
+
+
+@compiled
+def stop(rows, ions, at, mask, first, rounding, results):
     """Give up the lanes of `mask`; their momenta stay what they were, not a number."""
     lane = 0
     while mask >> lane:
         if mask >> lane & 1:
             event = first + int(rows[at.event, lane])
-            results[1][event] = BOUND if is_bound(rows, ions, at, lane) else STEP_LIMIT
+            bound = is_bound(rows, ions, at, lane, rounding)
+            results[1][event] = BOUND if bound else STEP_LIMIT
         lane += 1
 
 
 @compiled
-def is_bound(rows, ions, at, lane):
-    """Return whether some pair of ions in a lane has negative energy of relative motion."""
+def is_bound(rows, ions, at, lane, rounding):
+    """Return whether some pair of ions in a lane has no energy of relative motion to part.
+
+    Two that fall on each other have kinetic and potential energies that cancel; what is left
+    are roundings, of coordinates that are much larger than the distance. A hundred of them are
+    allowed for, one for each step of the fall.
+    """
     pair = at.pairs
     for i in range(1, len(ions)):
         for j in range(i):
-            square, speed = 0.0, 0.0
+            square, speed, far = 0.0, 0.0, 0.0
             for axis in range(3):
                 a, b = 3 * i + axis, 3 * j + axis
+                far = max(far, abs(rows[at.x + a, lane]))
                 square += (rows[at.x + a, lane] - rows[at.x + b, lane]) ** 2
                 speed += (rows[at.v + a, lane] - rows[at.v + b, lane]) ** 2
             light = rows[at.inverse_masses + i, lane] + rows[at.inverse_masses + j, lane]
-            if 0.5 * speed / light + rows[pair, lane] / np.sqrt(square) < 0.0:
+            inverse = 1.0 / np.sqrt(square)
+            slack = 100.0 * rounding * (1.0 + far * inverse)
+            if 0.5 * speed / light + (1.0 + slack) * rows[pair, lane] * inverse < 0.0:
                 return True
             pair += 1
     return False

@@ -15,6 +15,7 @@ class Layout(NamedTuple):
     reach: int  #: share of potential energy at which the tail is tried
     error: int  #: sum of the error estimates of all steps, momentum
     rounding: int  #: relative error from rounding the positions
+    potential: int  #: energy, at the end of the last step
     steps: int
     event: int
     pairs: int  #: products of charges
@@ -35,7 +36,7 @@ def layout(ions, vectors, *, own_charges, along=0):
     """
     bodies, pairs = ions * (1 + along), ions * (ions - 1) // 2
     size = 3 * bodies
-    products = 2 * size + 9
+    products = 2 * size + 10
     changes = products + (pairs if own_charges else 0)
     f = changes + along * pairs
     behind = f + (1 + vectors) * size

@@ -48,6 +48,7 @@ def _published():
     ]
 
 
+@cache  # read only; made anew it would cost a millisecond in every call of every thread
 def pair(name, dtype):
     """Return the tableau of `name`: ``RKN6(4)FM``, ``RKN8(6)`` or ``RKN12(10)``."""
     table = _published()[name]

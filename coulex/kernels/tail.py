@@ -14,6 +14,7 @@ node more in the last sweep, its change sees the error of the polynomial too. Th
 first-order tail: each pair on a straight line at the mean of present and final velocity.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +66,7 @@ def _displacement(nodes, power, ends):
     return result
 
 
+@cache  # read only; its quadrature takes milliseconds, and wakes the threads of numpy's BLAS
 def ladder(nodes, power, dtype):
     """Return the constants of a tail with `nodes[s]` nodes in sweep s and tau of `power`."""
     most, sweeps = max(nodes), len(nodes)
