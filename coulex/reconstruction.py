@@ -1,4 +1,4 @@
-"""From a file of momenta to a file of the geometries behind them, and its round trip.
+"""From a file of momenta to a file of the geometries behind them.
 
 Events are inverted in blocks of fixed size, so that what is found for an event follows from
 the momenta and the options alone: a resumed file has the bytes of one made at once.
@@ -20,11 +20,10 @@ from . import __version__
 from .dataset import Dataset, Target
 from .dataset.exchange import Source
 from .dataset.exchange.labels import symbols_of
-from .dataset.solutions import has_solutions, list_names, solution_blocks
+from .dataset.solutions import has_solutions
 from .ensemble import Ensemble
 from .errors import InvalidDataError
 from .inverse.solutions import MOMENTUM_SUM, NO_MOMENTA, Solutions
-from .inverse.validate import LIMIT_ANGSTROM, RoundTrip, Tally
 from .kernels import simd
 from .molecule import Molecule
 
@@ -34,6 +33,7 @@ SHARD_EVENTS = 1 << 16  #: what an interrupted run may lose: a minute or so
 SUM_TOLERANCE = 1e-6
 _SUM_ROUNDING = 1e-12  # below this, momenta stay as they are to the bit
 
+_FEW = 64  # events that are inverted to have everything ready; one of them will be good
 _BLOCK = 1 << 10  # events: some seconds for several ions, which is how long a signal waits
 
 
@@ -218,10 +218,19 @@ class Work:
     """What one call of `run` did."""
 
     events: int  #: inverted now; what lay there before does not count
-    seconds: float
+    seconds: float  #: inverting and writing, preparation apart
     stopped: bool  #: whether shards are left because `stop` said so
     largest_sum: float  #: |Σp| / |p|, of the events that were inverted now
     sums: int  #: events with a sum above rounding
+
+
+def prepare(reconstruction: Reconstruction, *, threads: int | None = None) -> float:
+    """Have kernels compiled and tables made, by inverting a few events; return the seconds."""
+    begin = perf_counter()
+    few = next(reconstruction.source.blocks(_FEW), None)
+    if few is not None:
+        reconstruction.events(few, threads=threads)
+    return perf_counter() - begin
 
 
 def run(
@@ -259,68 +268,3 @@ def run(
 
 def _joined(made: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([arrays[name] for arrays in made]) for name in made[0]}
-
-
-def check(
-    data: Dataset, *, limit_angstrom: float = LIMIT_ANGSTROM, threads: int | None = None
-) -> RoundTrip:
-    """Let all geometries of a file explode again.
-
-    Parameters
-    ----------
-    data : Dataset
-        With solutions; or with `positions`; or else its `initial_positions` are checked.
-    limit_angstrom : float
-        See `coulex.inverse.validate.round_trip`.
-    threads : int, optional
-
-    Raises
-    ------
-    InvalidDataError
-        If it lacks momenta, charges, masses or geometries.
-    """
-    solved = has_solutions(data)
-    places = ("solution_positions",) if solved else ("positions", "initial_positions")
-    place = next((name for name in places if name in data), "positions")
-    missing = [name for name in ("momenta", "charges", "masses", place) if name not in data]
-    if missing:
-        msg = f"{data.path} holds no {' and no '.join(missing)}, which a round trip needs"
-        raise InvalidDataError(msg)
-    tally = Tally(data["masses"], limit_angstrom=limit_angstrom, threads=threads)
-    names = ["momenta", "charges"]
-    names += [] if solved else [place]
-    names += [n for n in ("status", "initial_momenta") if n in data]
-    if "initial_positions" in data and place != "initial_positions":
-        names.append("initial_positions")
-    lists = list_names(data) if solved else []
-    for first, events, solutions in _blocks(data, names, lists):
-        good = np.ones(len(events["momenta"]), bool)
-        if not solved and "status" in events:
-            good = events["status"] == 0  # of a simulation; the others have no momenta
-        charges = events["charges"]
-        tally.add(
-            solutions["solution_positions"] if solved else events[place][good],
-            events["momenta"][good],
-            charges if charges.ndim == 1 else charges[good],
-            events=solutions["solution_event"] - first if solved else None,
-            status=events.get("status") if solved else None,
-            residuals=solutions.get("solution_residual"),
-            initial_momenta=_chosen(events, "initial_momenta", good),
-            truth=None
-            if place == "initial_positions"
-            else _chosen(events, "initial_positions", good),
-        )
-    return tally.result()
-
-
-def _chosen(events: dict[str, np.ndarray], name: str, good) -> np.ndarray | None:
-    return events[name][good] if name in events else None
-
-
-def _blocks(data: Dataset, names: list[str], lists: list[str]):
-    """Yield blocks of events with their solutions, or with none where there are no lists."""
-    if lists:
-        yield from solution_blocks(data, names, lists)
-        return
-    for first, events in data.blocks(names, 2**14):
-        yield first, events, {}

@@ -72,6 +72,7 @@ MAY_IMPORT = {
         "coulex.kernels.simd",
         "coulex.molecule",
     },
+    "coulex.round_trip": {"coulex.dataset", "coulex.errors", "coulex.inverse.validate"},
     "coulex.geometry": {"coulex.frames", "coulex.units"},
     "coulex.observables": {"coulex.units"},
     "coulex.events": {"coulex.dataset", "coulex.errors", "coulex.observables"},

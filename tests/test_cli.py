@@ -62,7 +62,8 @@ def process(code):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], *([word, "--help"] for word in ("simulate", "invert", "validate", "plot"))],
+    [["--help"]]
+    + [[word, "--help"] for word in ("simulate", "invert", "validate", "plot", "data")],
 )
 def test_help_is_quick_and_imports_nothing_heavy(arguments):
     code = f"""

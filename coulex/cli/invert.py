@@ -196,7 +196,8 @@ def _produce(
     """Make what is missing of a file, and print its round trip."""
     from coulex import dataset
     from coulex.dataset import Target
-    from coulex.reconstruction import SHARD_EVENTS, check, run
+    from coulex.reconstruction import SHARD_EVENTS, run
+    from coulex.round_trip import check
 
     from .produce import commit, threads_of
 
@@ -213,6 +214,7 @@ def _produce(
     with Stop() as stop, target:
         target.check_space(reconstruction.bytes_per_event())
         left = sum(shard.count for shard in target.missing())
+        seconds = _prepare(reconstruction, used) if left else 0.0
         with progress(left, "inverting") as tick:
             work = run(reconstruction, target, threads=used, progress=tick, stop=stop)
         if not work.stopped:
@@ -230,12 +232,23 @@ def _produce(
         "file": str(out),
         "inverted_now": work.events,
         "seconds": work.seconds,
+        "prepare_seconds": seconds,
         "events_per_second": work.events / work.seconds if work.events else None,
         "largest_momentum_sum": work.largest_sum if work.events else math.nan,
         "command": command,
     }
     tell(data, table, made, json=json)
     _fail_if_nothing_can_be_said(table)
+
+
+def _prepare(reconstruction: "Reconstruction", threads: int) -> float:
+    """Have everything ready, saying so, and return the seconds that it took."""
+    from coulex.reconstruction import prepare
+
+    say("preparing kernels and tables (made once for each molecule)")
+    seconds = prepare(reconstruction, threads=threads)
+    say(f"ready after {seconds:.1f} s")
+    return seconds
 
 
 def _say_sums(work: "Work", project: bool) -> None:

@@ -28,7 +28,7 @@ def validate(
 
     A geometry is a solution, or what stands in `positions`, or else in `initial_positions`.
     """
-    from coulex import dataset, reconstruction
+    from coulex import dataset, round_trip
 
     from .produce import threads_of
 
@@ -36,7 +36,7 @@ def validate(
     if not limit > 0:
         msg = f"--limit must be positive, got {limit}"
         raise typer.BadParameter(msg)
-    table = reconstruction.check(data, limit_angstrom=limit, threads=threads_of(threads))
+    table = round_trip.check(data, limit_angstrom=limit, threads=threads_of(threads))
     tell(data, table, {"file": str(file)}, json=json)
 
 
