@@ -2,6 +2,7 @@
 
     python benchmarks/simulate.py
     python benchmarks/simulate.py --case N=6 --thread 1 --thread 2 --json out.json
+    python benchmarks/simulate.py --scan --json scan.json       (ours alone, 2 to 12 ions)
     python benchmarks/simulate.py --peer "NAME=COMMAND" ...     (protocol: peers.external)
 
 All programs are first judged against the reference of `cases`; one that disagrees stops the
@@ -10,9 +11,14 @@ time, and the median round counts. One thread is timed by its CPU seconds, sever
 clock. The first call, which may compile or find code cached on disk, is listed apart. The
 last column says how many times as fast as a peer ours is: our fastest setting on one thread
 without a failed event whose median, 99th percentile and largest error are no worse.
+
+The scan times each number of ions by the clock, with one thread, with two, and with two
+processes of one thread each: what two threads could reach. Beyond compiling it takes some
+three minutes.
 """
 
 import json
+import multiprocessing
 import os
 import platform
 import statistics
@@ -228,6 +234,63 @@ def run_case(name, listed, judged, seconds, rounds, seed):
     }
 
 
+SCAN_SECONDS = 0.5
+
+
+def rate(name, precision, threads, seed, gate=None):
+    """Return how many events per second `simulate` does; at `gate` processes start at once."""
+    case = cases.case(name)
+    positions = case.draw(np.random.default_rng(seed), 2000)
+    solve = peers.coulex(case.masses, case.charges, precision, None, threads)
+    solve(positions)
+    start = time.perf_counter()
+    solve(positions)
+    copies = max(1, int(0.2 * SCAN_SECONDS / (time.perf_counter() - start)))
+    positions = np.tile(positions, (min(copies, 100), 1, 1))
+    if gate:
+        gate.wait(600)
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < SCAN_SECONDS:
+        solve(positions)
+        done += len(positions)
+    return done / (time.perf_counter() - start)
+
+
+def rate_of_two(name, precision, seed):
+    """Return what two processes of one thread each do together."""
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, context.Pool(2) as pool:
+        gate = manager.Barrier(2)
+        arguments = [(name, precision, 1, seed, gate)] * 2
+        return sum(pool.starmap(rate, arguments, chunksize=1))
+
+
+def scan(seed, sizes):
+    """Time and print ours by number of ions; return the records."""
+    print(
+        "\nions precision     1 thread    2 threads  2 processes   threads/one  processes/one"
+    )
+    records = []
+    for ions in sizes:
+        for precision in ("float32", "float64"):
+            name = f"N={ions}"
+            one, two = (rate(name, precision, threads, seed) for threads in (1, 2))
+            apart = rate_of_two(name, precision, seed)
+            print(
+                f"{ions:4d} {precision} {one:13.3g}{two:13.3g}{apart:13.3g}"
+                f"{two / one:14.2f}{apart / one:15.2f}",
+                flush=True,
+            )
+            records.append(
+                {
+                    "ions": ions,
+                    "precision": precision,
+                    "events_per_s": {"1 thread": one, "2 threads": two, "2 processes": apart},
+                }
+            )
+    return records
+
+
 def main(
     case: Annotated[list[str], typer.Option(help="OCS, CH4, N=2 ... N=12")] = [],  # noqa: B006
     tolerance: Annotated[list[float], typer.Option(help="of our float64")] = [],  # noqa: B006
@@ -236,6 +299,9 @@ def main(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="write results here")
     ] = None,
+    by_ions: Annotated[
+        bool, typer.Option("--scan", help="ours alone, 2 to 12 ions, threads and processes")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="a few seconds, for CI")] = False,
     seed: int = 1,
 ) -> None:
@@ -249,6 +315,12 @@ def main(
     print(
         *(f"{name} {v or 'not installed'}" for name, v in here["versions"].items()), sep=", "
     )
+    if by_ions:
+        records = scan(seed, (2, 3) if quick else range(2, 13))
+        if json_file:
+            report = {"machine": here, "seed": seed, "scan": records}
+            json_file.write_text(json.dumps(report, indent=1) + "\n")
+        return
     case = case or (["OCS"] if quick else ["OCS", "CH4", "N=10"])
     tolerance = tolerance or (
         [1e-9] if quick else [3e-7, 3e-8, 1e-8, 3e-9, 1e-9, 1e-10, 1e-12]

@@ -149,9 +149,10 @@ def runner(
         msg = f"max_steps must be a whole number from 1 to 2**24 - 1, got {max_steps}"
         raise ValueError(msg)
     method = accuracy(precision, tolerance)
-    # A step of three ions is a chain of dependent operations: two registers fill its gaps.
-    registers = 2 if len(masses) <= 3 else 1
-    lanes = simd.lanes(precision, registers=registers, portable=portable)
+    # A step of few ions is a chain of dependent operations: two registers fill its gaps. More
+    # ions leave fewer, and the scratch of twice the lanes has to stay near the processor.
+    few = len(masses) <= (7 if precision == "float64" else 3)
+    lanes = simd.lanes(precision, registers=2 if few else 1, portable=portable)
     return Run(lanes, method, masses, int(max_steps), _threads(threads))
 
 
