@@ -210,7 +210,7 @@ def _sample(data: Dataset, place: str) -> np.ndarray:
 
 def _drawn(data: Dataset, histograms: _Histograms) -> Figure:
     count, dense = len(histograms.panels), bool(histograms.pairs)
-    columns = min(count, 3)
+    columns = 2 if count == 4 else min(count, 3)
     rows = 2 if dense else -(-count // columns)
     wide = 3.6 * columns if columns > 1 else 5.6
     figure = new_figure(wide, 0.9 + (2.9 if dense else 2.5) * rows)

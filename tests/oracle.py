@@ -47,6 +47,8 @@ class Oracle:
         p = np.asarray(momenta, float)
         self.calls.append({"charges": charges, "prior": prior, "threads": threads})
         n, ions = p.shape[:2]
+        assert np.shape(masses) == (ions,)
+        assert np.shape(charges) in ((ions,), (n, ions))
         status = np.full(n, NO_GEOMETRY, np.uint8)
         numbers, events, x = np.zeros(n, int), [], []
         for i in range(n):

@@ -55,11 +55,13 @@ def test_a_foreign_file_is_read_in_its_units():
 
 def test_charges_of_each_event_go_through(oracle):
     data = dataset.open("ocs.h5")
-    each = np.tile(data["charges"], (N, 1))
-    listed("each.npz", data["momenta"], charges=each)
+    each, status = np.tile(data["charges"], (N, 1)), np.zeros(N, np.uint8)
+    status[4] = 1
+    each[4] = 1.0
+    listed("each.npz", data["momenta"], charges=each, status=status)
     run("invert each.npz -o a.h5")
-    assert oracle.calls[-1]["charges"].shape == (N, 3)
-    assert dataset.open("a.h5")["charges"].shape == (N, 3)
+    assert np.array_equal(oracle.calls[-1]["charges"], np.full((N - 1, 3), 2.0))
+    assert np.array_equal(dataset.open("a.h5")["charges"], each)
     assert as_json(run("validate a.h5 --json"))["not_reproduced"] == 0
 
 
