@@ -10,8 +10,8 @@ import pytest
 from inverting import N, as_json, digest, listed, run
 
 import coulex
-from coulex import dataset, reconstruction
-from coulex.units import KG_M_PER_S, U
+from coulex import Molecule, dataset, reconstruction
+from coulex.units import ANGSTROM, KG_M_PER_S, U
 
 pytestmark = pytest.mark.usefixtures("oracle")
 
@@ -188,8 +188,15 @@ def test_config_has_the_names_of_the_options(tmp_path, oracle):
 
 def test_the_prior_takes_its_molecule_from_the_file_or_the_command(oracle):
     run("invert ocs.h5 -o a.h5 --prior gaussian --sigma 0.1")
-    assert oracle.calls[-1]["prior"][1].positions[0, 0] < 0
-    run("invert ocs.h5 -o b.h5 --prior gaussian --sigma 0.1 --molecule OCS")
+    molecule = oracle.calls[-1]["prior"][1]
+    assert molecule.symbols == ("O", "C", "S")
+    assert np.array_equal(molecule.ion_masses, dataset.open("ocs.h5")["masses"])
+    assert np.array_equal(molecule.positions, Molecule.named("OCS").positions)
+    Path("folder").mkdir()
+    Path("folder/ocs.xyz").write_text("3\n\nO 0 0 -1.2\nC 0 0 0\nS 0 0 1.6\n")
+    run("invert ocs.h5 -o b.h5 --prior gaussian --sigma 0.1 --molecule folder/ocs.xyz")
+    assert oracle.calls[-1]["prior"][1].positions[2, 2] == pytest.approx(1.6 * ANGSTROM)
+    assert "--molecule ocs.xyz" in dataset.open("b.h5").provenance["command"]
     listed("list.npz", oracle.momenta)
     said = run("invert list.npz -o c.h5 --prior gaussian --sigma 0.1", 2).stderr
     assert "name it: --molecule OCS" in said

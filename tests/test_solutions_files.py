@@ -151,6 +151,14 @@ def test_momenta_of_events_without_solution_are_drawn(solved):
 # -- tables ------------------------------------------------------------------------------
 
 
+def test_blocks_of_a_table_do_not_show(solved, monkeypatch):
+    run("data export solved.h5 -o whole.csv")
+    # the second block begins with an event that has no solution
+    monkeypatch.setattr("coulex.dataset.exchange.solutions.EXPORT_EVENTS", 9)
+    run("data export solved.h5 -o blocks.csv")
+    assert Path("blocks.csv").read_text() == Path("whole.csv").read_text()
+
+
 def test_a_row_for_each_solution(solved):
     result = run("data export solved.h5 -o solved.csv")
     assert "2 of 300 events have no solution: left out" in result.stderr
@@ -197,6 +205,14 @@ def test_other_formats_of_solutions(solved):
     # what an import takes is events: it leaves the lists behind
     run("invert solved.npz -o again.h5")
     assert dataset.open("again.h5").n_events == N
+
+
+def test_an_import_takes_events_and_no_lists():
+    run("invert ocs.h5 -o all.h5 --all")
+    run("data import all.h5 -o imported.h5")
+    data = dataset.open("imported.h5")
+    assert not [name for name in data.names if name.startswith("solution_")]
+    assert np.array_equal(data["positions"], dataset.open("all.h5")["positions"])
 
 
 def test_without_a_molecule_the_geometries_tell_the_centre():

@@ -175,7 +175,14 @@ def _prior(
         about, _ = m.read(molecule, False, settings)
     elif "molecule" in origin:
         said = origin["molecule"]
-        about = Molecule.of(said["symbols"], np.array(said["positions"]), name=said["name"])
+        about = Molecule(
+            name=said["name"],
+            symbols=tuple(said["symbols"]),
+            positions=said["positions"],
+            masses=said["masses"],
+            charges=said["charges"],
+            mass_numbers=said["mass_numbers"] and tuple(said["mass_numbers"]),
+        )
     elif name == "sphere" and source.symbols:  # of which only the number of atoms counts
         about = Molecule.of(source.symbols, np.zeros((len(source.symbols), 3)))
     else:

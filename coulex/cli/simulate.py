@@ -97,8 +97,10 @@ def canonical_command(context: typer.Context) -> str:
         name, value = str(parameter.name), context.params.get(str(parameter.name))
         if name in _NOT_RECORDED or value is None or value == parameter.default:
             continue
+        if name == "molecule" or parameter.param_type_name == "argument":
+            value = Path(value).name  # where a file lies does not matter
         if parameter.param_type_name == "argument":
-            words.append(Path(value).name)
+            words.append(value)
         elif value is True:
             words.append(parameter.opts[0])
         else:
