@@ -143,6 +143,11 @@ def test_the_rounding_of_float32_is_taken_out():
         ("ocs.h5 -o a.h5 --prior gaussian --sigma -1", 2, "sigma must be positive"),
         ("ocs.h5 -o a.h5 --prior box --radius 2", 2, "needs --first-bond"),
         ("ocs.h5 -o a.h5 --prior gaussian --sigma 1 --radius 2", 2, "belongs to --prior"),
+        ("ocs.h5 -o a.h5 --prior gaussian --sigma 1 --min-distance 1", 2, "for a sphere or"),
+        (
+            "ocs.h5 -o a.h5 --prior gaussian --sigma 1 --min-distance 1 --molecule OCS",
+            *(2, "--min-distance is for structure files"),
+        ),
         ("ocs.h5 -o a.h5 --prior wigner", 2, "wigner"),
         ("ocs.h5 -o a.h5 --momentum-units au", 2, "is for tables and npz files"),
         ("ocs.h5 -o a.h5 --charges 2,2", 2, "but charges (2,)"),

@@ -85,6 +85,12 @@ def _check_prior(prior: str | None, molecule: str | None, geometry: dict[str, An
     """Refuse a prior without its options, and options without a prior."""
     if prior is not None:
         m.check_needs(prior, geometry, option="--prior")
+        if molecule is not None:
+            of_file = {"min_distance": geometry["min_distance"]}
+            m.check_file_options(molecule, of_file, prior)
+        elif prior != "sphere" and geometry["min_distance"] is not None:
+            msg = f"--min-distance is for a sphere or a structure file, not for {prior}"
+            raise typer.BadParameter(msg)
         return
     given = {**geometry, "molecule": molecule}
     idle = [name for name, value in given.items() if value is not None]
@@ -171,7 +177,8 @@ def _prior(
     from coulex.molecule import Molecule
 
     if molecule is not None:
-        settings = {"units": None, "ignore_cell": False, "min_distance_angstrom": m.CLOSEST}
+        believed = min(m.CLOSEST, geometry["min_distance"] or m.CLOSEST)
+        settings = {"units": None, "ignore_cell": False, "min_distance_angstrom": believed}
         about, _ = m.read(molecule, False, settings)
     elif "molecule" in origin:
         said = origin["molecule"]
