@@ -162,16 +162,7 @@ class Box(Ensemble):
             raise ValueError(msg)
 
     def sample(self, molecule: Molecule, *, seed: int, first: int, count: int) -> Draws:
-        x = molecule.positions
-        if len(x) != 3:
-            msg = f"the box is for three atoms, but {molecule.name or 'this'} has {len(x)}"
-            raise ValueError(msg)
-        central = self.central
-        if central is None:
-            central = int(np.linalg.norm(x[:, None] - x, axis=2).sum(axis=1).argmin())
-        if not 0 <= central < 3:
-            msg = f"the central atom must be 0, 1 or 2, got {central}"
-            raise ValueError(msg)
+        central = self.central_atom(molecule)
         one, two = (i for i in range(3) if i != central)
         low, high = np.array([self.first_bond, self.second_bond, self.angle_degrees]).T
         drawn = random.uniform(seed, first, count, 3, random.GEOMETRY)
@@ -182,6 +173,19 @@ class Box(Ensemble):
         out[:, two, 0] = r2 * np.cos(angle)
         out[:, two, 1] = r2 * np.sin(angle)
         return out, None
+
+    def central_atom(self, molecule: Molecule) -> int:
+        """Return the index of the atom at the angle."""
+        x, central = molecule.positions, self.central
+        if len(x) != 3:
+            msg = f"the box is for three atoms, but {molecule.name or 'this'} has {len(x)}"
+            raise ValueError(msg)
+        if central is None:
+            central = int(np.linalg.norm(x[:, None] - x, axis=2).sum(axis=1).argmin())
+        if not 0 <= central < 3:
+            msg = f"the central atom must be 0, 1 or 2, got {central}"
+            raise ValueError(msg)
+        return central
 
 
 @final

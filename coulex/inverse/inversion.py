@@ -1,0 +1,183 @@
+"""From measured momenta to every geometry that explains them: the checked driver."""
+
+import numpy as np
+
+from coulex.ensemble import Ensemble
+from coulex.explosions import checked
+from coulex.molecule import Molecule
+from coulex.units import ANGSTROM
+
+from . import solutions as s
+from .prior import log_density
+from .roots import Found, Search, by_formula, by_search, by_table
+from .solutions import Solutions
+from .starts import guesses, of_prior, of_sampler
+
+#: condition number of the shape above which a geometry lies at a fold: the linear error of a
+#: bond, 1e-13 of the momenta times that, is then no longer below 1e-8
+FOLD_CONDITION = 1e5
+
+#: distances that ions of a molecule may have, bohr
+BOUNDS = (0.1 * ANGSTROM, 100 * ANGSTROM)
+
+#: |sum p| / |p| up to which momenta add up to zero
+SUM_TOLERANCE = 1e-6
+
+
+def invert(
+    momenta,
+    masses,
+    charges,
+    *,
+    prior: tuple[Ensemble, Molecule] | None = None,
+    sampler=None,
+    search: Search | None = None,
+    tolerance=1e-9,
+    bounds=BOUNDS,
+    project=False,
+    threads=None,
+) -> Solutions:
+    """Find every geometry from rest that explodes into measured momenta.
+
+    Parameters
+    ----------
+    momenta : (n, ions, 3) array
+        Asymptotic, in atomic units.
+    masses : (ions,) array
+        Of the ions, in electron masses.
+    charges : (ions,) or (n, ions) array
+        In elementary charges, all positive.
+    prior : (Ensemble, Molecule), optional
+        What is known of the geometry beforehand: it gives starts, and weights. Unless given,
+        all positions are as probable, in mass-weighted Cartesian coordinates.
+    sampler : callable, optional
+        ``(momenta (k, ions, 3), n, *, charges, masses, noise, rng) -> positions (k, n, ions,
+        3), log_q``: a source of starts, a network for instance.
+    search : Search, optional
+        When to stop looking for more, for four ions and more.
+    tolerance : float
+        Residual that a solution may have, relative to the whole vector of momenta.
+    bounds : (float, float)
+        Shortest and longest distance of two ions that is accepted, bohr.
+    project : bool
+        Take out the sum of the momenta, by mass, whatever its size.
+    threads : int, optional
+        As many as the process may use, unless given. The result does not depend on it.
+
+    Returns
+    -------
+    Solutions
+        Positions are in the frame of the momenta, about the centre of mass. Weights are prior
+        density over \\|det d momenta / d positions\\|, both in mass-weighted Cartesian
+        coordinates, of an event's solutions to a sum of 1.
+
+    Raises
+    ------
+    ValueError
+        As `coulex.simulate`; if a charge is not positive, or the prior has no density or is of
+        another molecule.
+
+    Notes
+    -----
+    Each solution is re-simulated at tolerance 1e-13, and its residual is that of this
+    simulation. Of three ions all geometries are found (but those whose bonds differ by more
+    than the limits of the table); of more, those that the search came upon.
+    """
+    p = np.array(momenta, dtype=float)
+    if p.ndim != 3 or p.shape[2] != 3:
+        msg = f"momenta must have shape (n, ions, 3), got {p.shape}"
+        raise ValueError(msg)
+    known = np.isfinite(p).all(axis=(1, 2))
+    _, _, m, q = checked(np.where(known[:, None, None], p, 0.0), None, masses, charges)
+    if not (q > 0).all():
+        msg = "charges must be positive: an ion without charge does not say where it was"
+        raise ValueError(msg)
+    if prior is not None and len(prior[1].symbols) != len(m):
+        msg = f"the prior has {len(prior[1].symbols)} atoms, the momenta {len(m)} ions"
+        raise ValueError(msg)
+    status = _unusable(p, known, project)
+    p -= p.sum(axis=1, keepdims=True) * (m / m.sum())[:, None]
+    rows = np.flatnonzero(status == s.SOLVED)
+    own = q[rows] if len(q) > 1 else q[0]
+    found = _find(p[rows], m, own, prior, sampler, search, tolerance, threads)
+    return _solutions(found, rows, status, p.shape, m, prior, bounds)
+
+
+def _unusable(p, known, project) -> np.ndarray:
+    """Return the status of events whose momenta say nothing, `SOLVED` for the others."""
+    status = np.full(len(p), s.SOLVED, np.uint8)
+    size = np.linalg.norm(p, axis=(1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = np.linalg.norm(p.sum(axis=1), axis=1) > SUM_TOLERANCE * size
+    status[off & (not project)] = s.MOMENTUM_SUM
+    status[size == 0] = s.NO_ENERGY
+    status[~known] = s.NO_MOMENTA
+    return status
+
+
+def _find(p, m, q, prior, sampler, search, tolerance, threads) -> Found:
+    options = {"threads": threads, "residual": tolerance}
+    if len(m) == 2:
+        return by_formula(p, m, q, threads=threads)
+    if len(m) == 3:
+        return by_table(p, m, q, **options)
+    starts = guesses(p, m)
+    if prior is not None:
+        starts = of_prior(*prior, otherwise=starts)
+    if sampler is not None:
+        starts = of_sampler(sampler, p, m, q, otherwise=starts)
+    return by_search(p, m, q, starts, search=search, **options)
+
+
+def _solutions(found: Found, rows, status, shape, masses, prior, bounds) -> Solutions:
+    """Weigh what was found, order it, and say of every event what came out."""
+    x, count = found.positions, len(rows)
+    r = np.linalg.norm(x[:, :, None] - x[:, None], axis=-1)
+    r = r[:, *np.triu_indices(shape[1], 1)]
+    sized = (r.min(axis=1) >= bounds[0]) & (r.max(axis=1) <= bounds[1])
+    had = np.bincount(found.event, minlength=count) > 0
+    keep = np.flatnonzero(sized)
+    event, x = found.event[keep], x[keep]
+    log = -found.response.log_determinant[keep]
+    if prior is not None:
+        log += log_density(*prior, x)
+    weight = _normalized(log, event, count)
+    order = np.lexsort((-weight, event))
+    event, x, weight, keep = event[order], x[order], weight[order], keep[order]
+    condition = found.response.condition[keep]
+
+    numbers = np.bincount(event, minlength=count)
+    first = np.flatnonzero(np.diff(event, prepend=-1))
+    here = np.where(found.stationary, s.NO_GEOMETRY, s.NOT_CONVERGED)
+    here[had] = s.SIZE
+    here[numbers == 1] = s.SOLVED
+    here[numbers > 1] = s.SEVERAL
+    fold = np.zeros(count, bool)
+    np.logical_or.at(fold, event, ~(condition < FOLD_CONDITION))
+    here[fold] = s.FOLD
+    status[rows] = here
+    best, n_solutions = np.full(shape, np.nan), np.zeros(shape[0], np.int64)
+    best[rows[event[first]]] = x[first]
+    n_solutions[rows] = numbers
+    return Solutions(
+        positions=best,
+        n_solutions=n_solutions,
+        status=status,
+        solution_event=rows[event],
+        solution_positions=x,
+        solution_residual=found.residual[keep],
+        solution_weight=weight,
+        solution_condition=condition,
+        solution_sign=found.response.sign[keep].astype(np.int8),
+    )
+
+
+def _normalized(log, event, count) -> np.ndarray:
+    """Return weights from their logarithms; all alike where every one is zero."""
+    top = np.full(count, -np.inf)
+    np.maximum.at(top, event, log)
+    with np.errstate(invalid="ignore"):
+        weight = np.where(np.isfinite(top[event]), np.exp(log - top[event]), 1.0)
+    total = np.zeros(count)
+    np.add.at(total, event, weight)
+    return weight / total[event]
