@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from .ensemble import ENSEMBLES, Box, Ensemble, Equilibrium, Frames, Gaussian, Sphere
     from .errors import CoulexError
     from .explosions import STATUS, Explosions, simulate
+    from .inverse.inversion import invert
+    from .inverse.roots import Search
+    from .inverse.solutions import Solutions
     from .molecule import Molecule
     from .production import Production
 
@@ -30,7 +33,10 @@ _HOMES = {
     "Molecule": "molecule",
     "Production": "production",
     "STATUS": "explosions",
+    "Search": "inverse.roots",
+    "Solutions": "inverse.solutions",
     "Sphere": "ensemble",
+    "invert": "inverse.inversion",
     "jacobian": "derivatives",
     "open": "dataset",
     "simulate": "explosions",
@@ -49,8 +55,11 @@ __all__ = [
     "Jacobian",
     "Molecule",
     "Production",
+    "Search",
+    "Solutions",
     "Sphere",
     "__version__",
+    "invert",
     "jacobian",
     "open",
     "simulate",

@@ -1,4 +1,4 @@
-"""Small linear algebra for each of many events, compiled: no library call, no temporary array."""
+"""Small linear algebra for each of many events, compiled: no library, no temporary array."""
 
 import math
 
@@ -165,7 +165,7 @@ def best_rotation(moving, fixed, rotation):
 
 @compiled
 def _jacobi(h, v, a, b):
-    """Turn the matrix `h` so that its element (a, b) vanishes, and the columns of `v` along."""
+    """Turn the matrix `h` so that its element (a, b) vanishes; `v` turns along."""
     if h[a, b] == 0.0:
         return
     slope = (h[b, b] - h[a, a]) / (2.0 * h[a, b])

@@ -87,7 +87,7 @@ def invert(
     if p.ndim != 3 or p.shape[2] != 3:
         msg = f"momenta must have shape (n, ions, 3), got {p.shape}"
         raise ValueError(msg)
-    known = np.isfinite(p).all(axis=(1, 2))
+    known = np.asarray(np.isfinite(p).all(axis=(1, 2)))
     _, _, m, q = checked(np.where(known[:, None, None], p, 0.0), None, masses, charges)
     if not (q > 0).all():
         msg = "charges must be positive: an ion without charge does not say where it was"

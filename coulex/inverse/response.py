@@ -25,7 +25,9 @@ class Response:
     """The Jacobian of geometries, taken apart."""
 
     momenta: np.ndarray  #: (n, ions, 3), asymptotic
-    singular_values: np.ndarray  #: (n, unknowns), of K, descending; zeros where there are fewer
+    singular_values: (
+        np.ndarray
+    )  #: (n, unknowns), of K, descending; zeros where there are fewer
     unknowns: np.ndarray  #: (n,)
     sign: np.ndarray  #: (n,), of the determinant of d momenta / d positions
     log_determinant: np.ndarray  #: (n,), of it, mass-weighted, without translations
@@ -84,12 +86,14 @@ def response(positions, masses, charges, *, threads=None) -> Response:
         number = 3 * ions - rank
         ways = np.empty((len(chosen), number, 3 * ions))
         complement(known[chosen], ways)
-        steps = ways.reshape(len(chosen), number, ions, 3) / root * size[chosen, None, None, None]
+        steps = (
+            ways.reshape(len(chosen), number, ions, 3) / root * size[chosen, None, None, None]
+        )
         directions = np.zeros((len(chosen), number, 7 * ions))
         directions[:, :, : 3 * ions] = steps.reshape(len(chosen), number, -1)
         own = q[chosen] if len(q) > 1 else q
         explosions, changes = run(x[chosen], np.empty((0, ions, 3)), own, directions)
-        good = np.isfinite(explosions.momenta).all(axis=(1, 2))
+        good = np.asarray(np.isfinite(explosions.momenta).all(axis=(1, 2)))
         v = np.where(good[:, None, None], explosions.momenta, 1.0) / root
         speed = np.linalg.norm(v, axis=(1, 2))
         image, _, image_spins = _gauge(v / speed[:, None, None], root)
@@ -99,8 +103,10 @@ def response(positions, masses, charges, *, threads=None) -> Response:
         answers = answers.reshape(len(chosen), number, -1) / speed[:, None, None]
         k = np.einsum("nai,nbi->nba", answers, seen)  # rows: momenta
         left, values, right = np.linalg.svd(k)
-        turned = [np.linalg.det(np.concatenate([a[:, :rank], b], axis=1))
-                  for a, b in ((known[chosen], ways), (image, seen))]
+        turned = [
+            np.linalg.det(np.concatenate([a[:, :rank], b], axis=1))
+            for a, b in ((known[chosen], ways), (image, seen))
+        ]
         sign = np.sign(np.linalg.det(k)) * np.sign(turned[0] * turned[1])
         with np.errstate(divide="ignore"):
             log = np.log(values).sum(axis=1) + np.log(0.5)

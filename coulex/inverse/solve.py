@@ -28,10 +28,12 @@ CONVERGED, STATIONARY, STUCK = range(3)
 _RUNNING = 3
 
 _TOLERANCE = 1e-13  #: of the simulation that proves a geometry
-_CLOSE = 1e-9  #: residual from where on only polishing helps
+_CLOSE = 1e-6  #: residual, and step in units of the size, from where on the last derivatives
+_SHORT = 1e-5  #: are good enough
+_EXACT = 3e-14  #: residual that is rounding
 _FLAT = 1e-4  #: of the residual, its part that the derivatives reach at a minimum
 _ROUNDS = 100  #: simulations at most, for one start
-_POLISH = 6  #: of them tight ones, at most
+_POLISH = 10  #: of them tight ones, at most
 _LEAP = 0.5  #: largest relative change of a distance in one step
 _BLOCK = 2048  #: starts that a thread follows together
 
@@ -110,7 +112,7 @@ class _Block:
         self.slope = np.empty((count, unknowns, size))  # its derivatives
         self.ways = np.empty((count, unknowns, size))  # along these changes of x
         self.square = np.full(count, np.inf)  # of the residual at `best`
-        self.damping = np.tile([1e-3, 2.0], (count, 1))  # and the factor on it
+        self.damping = np.tile([1e-2, 2.0], (count, 1))  # and the factor on it
         self.predicted = np.zeros(count)  # by how much `square` was to fall
         self.state = np.full(count, _RUNNING, np.int64)
         self.turn = np.empty((count, 3, 3))  # from the frame of P to that of x
@@ -296,11 +298,8 @@ def _step(
             best[n], gap[n], best_ways[n], square[n] = x[n], new_gap, ways[a], new
             _project(unit, gap[n], slope[n])
             if predicted[n] > 0.0:
-                damping[n, 0] *= max(1.0 / 3.0, 1.0 - (2.0 * gain - 1.0) ** 3)
+                damping[n, 0] *= max(1.0 / 30.0, 1.0 - (2.0 * gain - 1.0) ** 3)
             damping[n, 1] = 2.0
-            if new < _CLOSE * _CLOSE:
-                state[n] = CONVERGED
-                continue
         else:
             damping[n, 0] *= damping[n, 1]
             damping[n, 1] *= 2.0
@@ -322,6 +321,9 @@ def _step(
             normal[c, c] += damping[n, 0] * largest
         if not solve_positive(normal, along):
             state[n] = STUCK
+            continue
+        if square[n] < _CLOSE * _CLOSE and dot(along, along) < _SHORT * _SHORT:
+            state[n] = CONVERGED
             continue
         x[n] = best[n]
         for c in range(unknowns):
@@ -393,7 +395,7 @@ def _improve(
         now = np.sqrt(off / whole)
         if not now < residual[n]:
             continue
-        better[a] = now < 0.5 * residual[n]
+        better[a] = now < 0.5 * residual[n] and now > _EXACT
         residual[n] = now
         for i in range(ions):
             for axis in range(3):

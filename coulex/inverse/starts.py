@@ -34,7 +34,7 @@ def guesses(momenta, masses):
 
 
 def of_prior(ensemble: Ensemble, molecule: Molecule, *, otherwise):
-    """Return starts from the geometry of the molecule, its ensemble, and now and then elsewhere."""
+    """Return starts at the molecule, in its ensemble, and now and then elsewhere."""
 
     def starts(event, number):
         if number == 0 and molecule.positions.any():
