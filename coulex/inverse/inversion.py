@@ -68,7 +68,7 @@ def invert(
     -------
     Solutions
         Positions are in the frame of the momenta, about the centre of mass. Weights are prior
-        density over \\|det d momenta / d positions\\|, both in mass-weighted Cartesian
+        density over the modulus of det d momenta / d positions, both in mass-weighted Cartesian
         coordinates, of an event's solutions to a sum of 1.
 
     Raises
@@ -100,7 +100,7 @@ def invert(
     rows = np.flatnonzero(status == s.SOLVED)
     own = q[rows] if len(q) > 1 else q[0]
     found = _find(p[rows], m, own, prior, sampler, search, tolerance, threads)
-    return _solutions(found, rows, status, p.shape, m, prior, bounds)
+    return _solutions(found, rows, status, p.shape, prior, bounds)
 
 
 def _unusable(p, known, project) -> np.ndarray:
@@ -129,7 +129,7 @@ def _find(p, m, q, prior, sampler, search, tolerance, threads) -> Found:
     return by_search(p, m, q, starts, search=search, **options)
 
 
-def _solutions(found: Found, rows, status, shape, masses, prior, bounds) -> Solutions:
+def _solutions(found: Found, rows, status, shape, prior, bounds) -> Solutions:
     """Weigh what was found, order it, and say of every event what came out."""
     x, count = found.positions, len(rows)
     r = np.linalg.norm(x[:, :, None] - x[:, None], axis=-1)

@@ -20,7 +20,7 @@ _POINTS = 4096  #: in a sphere, for the room that a geometry has in it
 
 
 @singledispatch
-def log_density(ensemble: Ensemble, molecule: Molecule, positions) -> np.ndarray:
+def log_density(ensemble: Ensemble, molecule: Molecule, positions) -> np.ndarray:  # noqa: ARG001
     """Return the logarithm of the density of an ensemble at geometries.
 
     Parameters
@@ -91,8 +91,8 @@ def _(ensemble: Box, molecule: Molecule, positions) -> np.ndarray:
 
 
 @log_density.register
-def _(ensemble: Sphere, molecule: Molecule, positions) -> np.ndarray:
-    """Return how much room the centre has, by points in the sphere, where no ions are close."""
+def _(ensemble: Sphere, _molecule: Molecule, positions) -> np.ndarray:
+    """Return how much room the geometry has in the sphere, by points in it."""
     x = np.asarray(positions, float)
     ball = 2 * qmc.Sobol(3, scramble=False).random(_POINTS) - 1
     ball = ensemble.radius * ball[np.linalg.norm(ball, axis=1) <= 1]

@@ -1,11 +1,11 @@
-"""How the shape of the momenta responds to the shape of a molecule, and where it stops doing so.
+"""How the shape of the momenta responds to the shape of a molecule, and where it does not.
 
-Positions times sqrt(m) and momenta over sqrt(m), each divided by its length, change by orthonormal
-steps in what is left of them beside translation, rotation and size. The matrix K between the two
-has 3 ions - 7 rows and columns (one more for collinear ions). Where its determinant vanishes, at a
-fold, two geometries with the same momenta meet.
+Positions times sqrt(m) and momenta over sqrt(m), each divided by its length, change by steps in
+what is left of them beside translation, rotation and size. The matrix K between orthonormal
+bases of the two has 3 ions - 7 rows and columns (one more for collinear ions). Where its
+determinant vanishes, at a fold, two geometries with the same momenta meet.
 
-Along the weakest direction w the momenta change by s sigma u + s**2 kappa / 2: the fold lies at
+Along the weakest direction the momenta change by s sigma u + s**2 kappa / 2: the fold lies at
 about s = -sigma/kappa, and behind it, at twice that, the other geometry.
 """
 
@@ -123,7 +123,7 @@ def response(positions, masses, charges, *, threads=None) -> Response:
 
 
 def _gauge(unit, root):
-    """Return the orthonormal rows of translation, rotation and size, their number, and a volume.
+    """Return orthonormal rows of translation, rotation and size, their number, and a volume.
 
     The volume is the logarithm of that of the three (of collinear ions, two) rotations.
     """
@@ -141,7 +141,7 @@ def _gauge(unit, root):
 
 
 def across_fold(found: Response, positions, masses, charges, *, threads=None) -> np.ndarray:
-    """Return s of the fold, in units of `weakest` and with its sign; infinite where there is none.
+    """Return s of the fold, in units of `weakest`, with its sign; infinite without a fold.
 
     Parameters are those of `response`. The other geometry lies at about twice that.
     """

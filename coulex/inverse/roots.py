@@ -24,7 +24,7 @@ from .solve import CONVERGED, STATIONARY, solve
 from .table import table_of
 
 Starts = Callable[[np.ndarray, int], np.ndarray]
-"""Geometries (k, ions, 3) for the events of these indices (k,), as the start of this number."""
+"""Geometries (k, ions, 3) for the events of indices (k,), as the start of this number."""
 
 _REACH = 1.0  #: how far beyond a fold to look, in the size of the molecule
 _SAME = 1e-6  #: relative distance up to which two geometries are one
@@ -53,7 +53,7 @@ class Found:
 
 
 def by_formula(momenta, masses, charges, *, threads=None) -> Found:
-    """Find the geometry of two ions (n, 2, 3): they fly apart along the line that joins them."""
+    """Find the geometry of two ions (n, 2, 3): they fly apart along the line between them."""
     p, m, q = np.asarray(momenta, float), np.asarray(masses, float), np.asarray(charges, float)
     energy = (p**2 / m[:, None]).sum(axis=(1, 2)) / 2
     distance = q[..., 0] * q[..., 1] / energy

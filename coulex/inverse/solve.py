@@ -49,7 +49,7 @@ class Roots:
 
 
 def solve(starts, momenta, masses, charges, *, threads=None, residual=1e-9) -> Roots:
-    """Find the geometry, closest downhill of each start, that gives measured momenta from rest.
+    """Find the geometry, downhill of each start, that gives measured momenta from rest.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def solve(starts, momenta, masses, charges, *, threads=None, residual=1e-9) -> R
 
 
 class _Block:
-    """Some starts, followed round by round: a simulation of all that still move, then a step."""
+    """Some starts, followed round by round: a simulation of all that move, then a step."""
 
     def __init__(self, steps: Run, proof: Run, x, p, q, residual):
         count, ions, _ = x.shape
@@ -131,8 +131,8 @@ class _Block:
             _aim(self.x, active, self.masses, ways, directions)
             run, changes = self._simulate(self.steps, active, directions)
             _step(
-                active, run.momenta, changes.reshape(ways.shape), ways, self.momenta, self.masses,
-                self.q, self.x, self.best, self.gap, self.slope, self.ways, self.square,
+                active, run.momenta, changes.reshape(ways.shape), ways, self.momenta,
+                self.masses, self.q, self.x, self.best, self.gap, self.slope, self.ways, self.square,
                 self.damping, self.predicted, self.state, self.turn,
             )  # fmt: skip
         self._polish(roots, part, rounds)
@@ -143,7 +143,7 @@ class _Block:
         return run(x, np.empty((0, *x.shape[1:])), q, directions)
 
     def _polish(self, roots, part, rounds):
-        """Prove the best geometries by tight simulations, and improve them while that helps."""
+        """Prove the best geometries by tight simulations, and improve them if that helps."""
         positions, residual = roots.positions[part], roots.residual[part]
         chosen = np.flatnonzero(np.isfinite(self.square) & (self.square < 1e-4))
         self.x[chosen] = self.best[chosen]
@@ -354,7 +354,7 @@ def _flat(along, largest, square):
 
 @compiled
 def _shorten(old, new, ions):
-    """Shorten a step until no distance changes by more than a factor; return the share kept."""
+    """Shorten a step until no distance changes by more than `_LEAP`; return the share."""
     worst = 0.0
     for i in range(ions):
         for j in range(i):
