@@ -68,8 +68,8 @@ def invert(
     -------
     Solutions
         Positions are in the frame of the momenta, about the centre of mass. Weights are prior
-        density over the modulus of det d momenta / d positions, both in mass-weighted Cartesian
-        coordinates, of an event's solutions to a sum of 1.
+        density over the modulus of det d momenta / d positions, both in mass-weighted
+        Cartesian coordinates; over the solutions of an event they add up to 1.
 
     Raises
     ------

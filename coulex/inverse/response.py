@@ -1,7 +1,7 @@
 """How the shape of the momenta responds to the shape of a molecule, and where it does not.
 
-Positions times sqrt(m) and momenta over sqrt(m), each divided by its length, change by steps in
-what is left of them beside translation, rotation and size. The matrix K between orthonormal
+Positions times sqrt(m) and momenta over sqrt(m), each divided by its length, change by steps
+in what is left of them beside translation, rotation and size. The matrix K between orthonormal
 bases of the two has 3 ions - 7 rows and columns (one more for collinear ions). Where its
 determinant vanishes, at a fold, two geometries with the same momenta meet.
 

@@ -132,8 +132,8 @@ class _Block:
             run, changes = self._simulate(self.steps, active, directions)
             _step(
                 active, run.momenta, changes.reshape(ways.shape), ways, self.momenta,
-                self.masses, self.q, self.x, self.best, self.gap, self.slope, self.ways, self.square,
-                self.damping, self.predicted, self.state, self.turn,
+                self.masses, self.q, self.x, self.best, self.gap, self.slope, self.ways,
+                self.square, self.damping, self.predicted, self.state, self.turn,
             )  # fmt: skip
         self._polish(roots, part, rounds)
 

@@ -1,7 +1,7 @@
 """Where a search for geometries starts, for four ions and more.
 
-A source of starts is a function of the indices of events and of the number of the start. What it
-returns may have any size, place and orientation: the solver sees to these.
+A source of starts is a function of the indices of events and of the number of the start. What
+it returns may have any size, place and orientation: the solver sees to these.
 """
 
 import numpy as np
