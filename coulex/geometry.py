@@ -13,6 +13,8 @@ import numpy as np
 from .frames import angle
 from .units import ANGSTROM
 
+_STRAIGHT = 1e-9  #: sine of an angle whose plane is rounding
+
 
 @dataclass(frozen=True)
 class Coordinate:
@@ -44,6 +46,35 @@ class Coordinate:
         if self.is_angle:
             return np.degrees(angle(*points))
         return np.linalg.norm(points[1] - points[0], axis=-1) / ANGSTROM
+
+    def gradients(self, positions) -> np.ndarray:
+        """Return its derivatives (n, ions, 3), in Å or degrees per bohr.
+
+        Three atoms in a line have an angle without a gradient: 180 degrees less the length of
+        a bend that has two components. Then the derivatives are those of one component, in
+        some plane through the line.
+        """
+        x = np.asarray(positions, np.float64)
+        out = np.zeros(x.shape)
+        if not self.is_angle:
+            one, two = self.atoms
+            apart = x[:, two] - x[:, one]
+            out[:, two] = apart / np.linalg.norm(apart, axis=1, keepdims=True) / ANGSTROM
+            out[:, one] = -out[:, two]
+            return out
+        one, vertex, two = self.atoms
+        arms = x[:, [one, two]] - x[:, [vertex]]
+        lengths = np.linalg.norm(arms, axis=2, keepdims=True)
+        u, w = np.moveaxis(arms / lengths, 1, 0)
+        normal = np.cross(u, w)
+        straight = np.linalg.norm(normal, axis=1) < _STRAIGHT
+        across = np.eye(3)[np.abs(u[straight]).argmin(axis=1)]
+        normal[straight] = np.cross(u[straight], across)
+        normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+        out[:, one] = -np.cross(normal, u) / lengths[:, 0]
+        out[:, two] = np.cross(normal, w) / lengths[:, 1]
+        out[:, vertex] = -out[:, one] - out[:, two]
+        return np.degrees(out)
 
 
 def atom_names(symbols: Sequence[str]) -> list[str]:

@@ -21,7 +21,8 @@ from .plot import COLOURS, INK, new_figure
 
 _SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _SAMPLED = 1 << 14
-_REACH = 0.001  #: share of the sample that may lie beyond either end of an axis
+_COUNTS = 0.01  #: weight from which on a solution outside the axes is told
+_REACH = 0.002  #: share of the sample that may lie beyond either end of an axis
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class _Histograms:
             beyond |= ((value < edges[0]) | (value > edges[-1])).any(axis=1)
             true = self.panels[i].values(part.truth)
             self.true[i] += np.histogram(true.ravel(), edges)[0]
-        self.outside += int(beyond.sum())
+        self.outside += int((beyond & (part.weights >= _COUNTS)).sum())
         for joint, (i, j) in zip(self.joint, self.pairs, strict=True):
             axes = (self.edges[i], self.edges[j])
             x, y = values[i][:, 0], values[j][:, 0]
@@ -177,7 +178,8 @@ def _finite(positions: np.ndarray) -> np.ndarray:
 
 def _axes(data: Dataset, panels: list[_Panel]) -> list[np.ndarray]:
     """Return the edges of the bins, from geometries all over the file."""
-    seen = _sample(data, str(place_of(data)))
+    # the most probable ones, where there are such: others may be of any size
+    seen = _sample(data, "positions" if "positions" in data else str(place_of(data)))
     if not len(seen):  # the few that there are may lie between the slices
         seen = next((part.positions for part in _parts(data) if len(part.positions)), seen)
     if not len(seen):
