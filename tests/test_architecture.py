@@ -52,10 +52,12 @@ MAY_IMPORT = {
     },
     "coulex.inverse": {
         "coulex.accuracy",
+        "coulex.derivatives",
         "coulex.ensemble",
         "coulex.errors",
         "coulex.explosions",
         "coulex.frames",
+        "coulex.geometry",
         "coulex.kernels",
         "coulex.linear",
         "coulex.molecule",

@@ -20,7 +20,7 @@ from coulex.kernels.compiled import compiled
 from coulex.linear import best_rotation
 
 from .response import Response, across_fold, response
-from .solve import CONVERGED, STATIONARY, solve
+from .solve import CONVERGED, KNOWN, STATIONARY, Known, solve
 from .table import table_of
 
 Starts = Callable[[np.ndarray, int], np.ndarray]
@@ -96,10 +96,18 @@ def by_search(
     def follow(event, guesses):
         """Solve from guesses; return which of them led to something new."""
         own = q[event] if q.ndim == 2 else q
-        roots = solve(guesses, p[event], masses, own, threads=threads, residual=residual)
+        roots = solve(
+            guesses,
+            p[event],
+            masses,
+            own,
+            known=kept.known(event),
+            threads=threads,
+            residual=residual,
+        )
         flat[event[roots.outcome != STATIONARY]] = False
         new = kept.add(event, roots)
-        old = (roots.outcome == CONVERGED) & ~new
+        old = (roots.outcome == KNOWN) | (roots.outcome == CONVERGED) & ~new
         np.add.at(idle, event[old], 1)
         idle[event[new]] = 0
         return new
@@ -119,9 +127,12 @@ def by_search(
             own = q[event] if q.ndim == 2 else q
             known = response(x, masses, own, threads=threads)
             far = 2.0 * across_fold(known, x, masses, own, threads=threads)
-            near = np.abs(far) < _REACH
+            with np.errstate(invalid="ignore"):
+                beyond = x + far[:, None, None] * known.weakest
+                near = np.abs(far) < _REACH
+            near[near] &= ~kept.close(event[near], beyond[near], 0.3 * np.abs(far[near]))
             if near.any():
-                beyond = x[near] + far[near, None, None] * known.weakest[near]
+                beyond = beyond[near]
                 before = idle[event[near]].copy()
                 follow(event[near], beyond)
                 idle[event[near]] = np.minimum(idle[event[near]], before)
@@ -157,6 +168,25 @@ class _Kept:
             self.rows, new,
         )  # fmt: skip
         return new
+
+    def known(self, event) -> Known:
+        """Return what there is, for starts of these events."""
+        return Known(event, self.numbers, self.rows, self.positions)
+
+    def close(self, event, positions, reach) -> np.ndarray:
+        """Return which geometries are so close, in units of the size, to a known one."""
+        close = np.zeros(len(event), np.bool_)
+        _close(
+            event,
+            positions,
+            reach,
+            self.masses,
+            self.numbers,
+            self.rows,
+            self.positions,
+            close,
+        )
+        return close
 
     def since(self, first: int) -> tuple[np.ndarray, np.ndarray]:
         """Return events and positions of the solutions from the one of this number on."""
@@ -226,6 +256,20 @@ def _merge(
         size += 1
         new[k] = True
     return size
+
+
+@compiled
+def _close(event, positions, reach, masses, numbers, rows, known, close):
+    """Mark the geometries that lie near a known solution, in the frame of the momenta."""
+    for n in range(event.size):
+        for s in range(numbers[event[n]]):
+            other = known[rows[event[n], s]]
+            apart, size = 0.0, 0.0
+            for i in range(masses.size):
+                for axis in range(3):
+                    apart += masses[i] * (positions[n, i, axis] - other[i, axis]) ** 2
+                    size += masses[i] * other[i, axis] ** 2
+            close[n] |= apart < reach[n] * reach[n] * size
 
 
 @compiled

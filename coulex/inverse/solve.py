@@ -17,6 +17,7 @@ tightest one, by steps with the last derivatives.
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,14 +25,15 @@ from coulex.explosions import Run, available_threads, checked, runner
 from coulex.kernels.compiled import compiled
 from coulex.linear import add, best_rotation, complement, dot, orthonormalize, solve_positive
 
-CONVERGED, STATIONARY, STUCK = range(3)
-_RUNNING = 3
+CONVERGED, STATIONARY, STUCK, KNOWN = range(4)
+_RUNNING = 4
 
 _TOLERANCE = 1e-13  #: of the simulation that proves a geometry
 _CLOSE = 1e-6  #: residual, and step in units of the size, from where on the last derivatives
 _SHORT = 1e-5  #: are good enough
 _EXACT = 3e-14  #: residual that is rounding
 _FLAT = 1e-4  #: of the residual, its part that the derivatives reach at a minimum
+_NEAR = 2e-3  #: distance to a known solution, in units of the size, that leads to it
 _ROUNDS = 100  #: simulations at most, for one start
 _POLISH = 10  #: of them tight ones, at most
 _LEAP = 0.5  #: largest relative change of a distance in one step
@@ -44,11 +46,29 @@ class Roots:
 
     positions: np.ndarray  #: (k, ions, 3), bohr, about the centre of mass
     residual: np.ndarray  #: (k,), relative, of the whole vector of momenta, simulated tightly
-    outcome: np.ndarray  #: (k,) converged, at a minimum that is no root, or stuck
+    outcome: np.ndarray  #: (k,) converged, at a minimum that is no root, stuck, or known
     rounds: np.ndarray  #: (k,), simulations
 
 
-def solve(starts, momenta, masses, charges, *, threads=None, residual=1e-9) -> Roots:
+class Known(NamedTuple):
+    """Solutions there are already: starts that come close to one go no further."""
+
+    event: np.ndarray  #: (k,), of each start
+    numbers: np.ndarray  #: (events,), of solutions
+    rows: np.ndarray  #: (events, most), where they stand
+    positions: np.ndarray  #: (rows, ions, 3), in the frame of the event's momenta
+
+
+def solve(
+    starts,
+    momenta,
+    masses,
+    charges,
+    *,
+    known: Known | None = None,
+    threads=None,
+    residual=1e-9,
+) -> Roots:
     """Find the geometry, downhill of each start, that gives measured momenta from rest.
 
     Parameters
@@ -60,6 +80,7 @@ def solve(starts, momenta, masses, charges, *, threads=None, residual=1e-9) -> R
     masses : (ions,) array
     charges : (ions,) or (k, ions) array
         All positive.
+    known : Known, optional
     threads : int, optional
     residual : float
         Relative, of the whole vector of momenta: up to this a geometry has converged.
@@ -81,13 +102,17 @@ def solve(starts, momenta, masses, charges, *, threads=None, residual=1e-9) -> R
         np.full(count, STUCK, np.uint8),
         np.zeros(count, np.int64),
     )
+    if known is None:
+        none = np.zeros(1, np.int64)
+        known = Known(np.zeros(count, np.int64), none, none[None], np.empty((0, ions, 3)))
     threads = threads or available_threads()
     block = max(16, min(_BLOCK * 3 // ions, -(-count // (2 * threads))))
     blocks = [slice(first, first + block) for first in range(0, count, block)]
 
     def work(part):
         own = q[part] if len(q) > 1 else q
-        _Block(steps, proof, x[part], p[part], own, residual).solve(roots, part)
+        there = known._replace(event=known.event[part])
+        _Block(steps, proof, x[part], p[part], own, there, residual).solve(roots, part)
 
     if threads == 1 or len(blocks) == 1:
         for part in blocks:
@@ -101,11 +126,12 @@ def solve(starts, momenta, masses, charges, *, threads=None, residual=1e-9) -> R
 class _Block:
     """Some starts, followed round by round: a simulation of all that move, then a step."""
 
-    def __init__(self, steps: Run, proof: Run, x, p, q, residual):
+    def __init__(self, steps: Run, proof: Run, x, p, q, known: Known, residual):
         count, ions, _ = x.shape
         unknowns, size = 3 * ions - 7, 3 * ions
         self.steps, self.proof, self.q = steps, proof, q
         self.masses, self.momenta, self.goal = steps.masses, p, residual
+        self.known = known
         self.x = np.empty((count, size))  # where the next simulation starts
         self.best = np.empty((count, size))  # of those so far
         self.gap = np.empty((count, size))  # residual there
@@ -133,7 +159,7 @@ class _Block:
             _step(
                 active, run.momenta, changes.reshape(ways.shape), ways, self.momenta,
                 self.masses, self.q, self.x, self.best, self.gap, self.slope, self.ways,
-                self.square, self.damping, self.predicted, self.state, self.turn,
+                self.square, self.damping, self.predicted, self.state, self.turn, *self.known,
             )  # fmt: skip
         self._polish(roots, part, rounds)
 
@@ -145,7 +171,8 @@ class _Block:
     def _polish(self, roots, part, rounds):
         """Prove the best geometries by tight simulations, and improve them if that helps."""
         positions, residual = roots.positions[part], roots.residual[part]
-        chosen = np.flatnonzero(np.isfinite(self.square) & (self.square < 1e-4))
+        unsure = (self.state != KNOWN) & np.isfinite(self.square)
+        chosen = np.flatnonzero(unsure & (self.square < 1e-4))
         self.x[chosen] = self.best[chosen]
         for _ in range(_POLISH):
             if not chosen.size:
@@ -159,7 +186,8 @@ class _Block:
             )  # fmt: skip
             chosen = chosen[better]
         outcome = roots.outcome[part]
-        outcome[self.state == STATIONARY] = STATIONARY
+        for end in (STATIONARY, KNOWN):
+            outcome[self.state == end] = end
         outcome[residual <= self.goal] = CONVERGED
 
 
@@ -280,6 +308,7 @@ def _project(unit, gap, slope):
 def _step(
     active, p, changes, ways, momenta, masses, charges,
     x, best, gap, slope, best_ways, square, damping, predicted, state, turn,
+    event, numbers, rows, known,
 ):  # fmt: skip
     """Judge what each simulation gave, keep it where it is better, and choose the next."""
     ions, unknowns = masses.size, ways.shape[1]
@@ -300,6 +329,11 @@ def _step(
             if predicted[n] > 0.0:
                 damping[n, 0] *= max(1.0 / 30.0, 1.0 - (2.0 * gain - 1.0) ** 3)
             damping[n, 1] = 2.0
+            if new < 1e-4 and _is_known(
+                best[n], turn[n], masses, numbers, rows, known, event[n]
+            ):
+                state[n] = KNOWN
+                continue
         else:
             damping[n, 0] *= damping[n, 1]
             damping[n, 1] *= 2.0
@@ -334,6 +368,24 @@ def _step(
         bent = 2.0 * shorter * dot(along, downhill)
         predicted[n] = bent - shorter * shorter * (2.0 * dot(along, downhill) - full)
         _resize(x[n], momenta[n], masses, charges[n if len(charges) > 1 else 0])
+
+
+@compiled
+def _is_known(x, turn, masses, numbers, rows, known, event):
+    """Return whether a geometry, turned to the frame of P, is close to a known solution."""
+    for s in range(numbers[event]):
+        other = known[rows[event, s]]
+        apart, size = 0.0, 0.0
+        for i in range(masses.size):
+            for axis in range(3):
+                here = 0.0
+                for k in range(3):
+                    here += turn[k, axis] * x[3 * i + k]
+                apart += masses[i] * (here - other[i, axis]) ** 2
+                size += masses[i] * other[i, axis] ** 2
+        if apart < _NEAR * _NEAR * size:
+            return True
+    return False
 
 
 @compiled
