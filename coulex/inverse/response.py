@@ -90,7 +90,7 @@ def response(positions, masses, charges, *, threads=None) -> Response:
             ways.reshape(len(chosen), number, ions, 3) / root * size[chosen, None, None, None]
         )
         directions = np.zeros((len(chosen), number, 7 * ions))
-        directions[:, :, : 3 * ions] = steps.reshape(len(chosen), number, -1)
+        directions[:, :, : 3 * ions] = steps.reshape(len(chosen), number, 3 * ions)
         own = q[chosen] if len(q) > 1 else q
         explosions, changes = run(x[chosen], np.empty((0, ions, 3)), own, directions)
         good = np.asarray(np.isfinite(explosions.momenta).all(axis=(1, 2)))
@@ -100,7 +100,7 @@ def response(positions, masses, charges, *, threads=None) -> Response:
         seen = np.empty_like(ways)
         complement(image, seen)
         answers = np.where(good[:, None, None, None], changes, 0.0) / root
-        answers = answers.reshape(len(chosen), number, -1) / speed[:, None, None]
+        answers = answers.reshape(len(chosen), number, 3 * ions) / speed[:, None, None]
         k = np.einsum("nai,nbi->nba", answers, seen)  # rows: momenta
         left, values, right = np.linalg.svd(k)
         turned = [
