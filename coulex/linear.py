@@ -161,6 +161,46 @@ def best_rotation(moving, fixed, rotation):
     rotation[0, 1], rotation[1, 0] = 2 * (x * y - w * z), 2 * (x * y + w * z)
     rotation[0, 2], rotation[2, 0] = 2 * (x * z + w * y), 2 * (x * z - w * y)
     rotation[1, 2], rotation[2, 1] = 2 * (y * z - w * x), 2 * (y * z + w * x)
+    _turn_about_the_longest(moving, fixed, rotation)
+
+
+@compiled
+def _turn_about_the_longest(moving, fixed, rotation):
+    """Improve a rotation about the longest of the `fixed` vectors.
+
+    Of points near a line the eigenvector knows this angle to the rounding over their distance
+    from it squared; the parts across the line know it to the rounding over the distance.
+    """
+    longest = 0
+    for i in range(1, fixed.shape[0]):
+        if dot(fixed[i], fixed[i]) > dot(fixed[longest], fixed[longest]):
+            longest = i
+    length = math.sqrt(dot(fixed[longest], fixed[longest]))
+    if length == 0.0:
+        return
+    n, a, b = fixed[longest] / length, np.empty(3), np.empty(3)
+    cosine, sine = 0.0, 0.0
+    for i in range(fixed.shape[0]):
+        for k in range(3):
+            a[k], b[k] = dot(rotation[k], moving[i]), fixed[i, k]
+        add(a, -dot(a, n), n)
+        add(b, -dot(b, n), n)
+        cosine += dot(a, b)
+        for k in range(3):
+            one, two = (k + 1) % 3, (k + 2) % 3
+            sine += n[k] * (a[one] * b[two] - a[two] * b[one])
+    size = math.hypot(cosine, sine)
+    if size == 0.0:
+        return
+    cosine, sine = cosine / size, sine / size
+    for column in range(3):
+        for k in range(3):
+            a[k] = rotation[k, column]
+        along = (1.0 - cosine) * dot(a, n)
+        for k in range(3):
+            one, two = (k + 1) % 3, (k + 2) % 3
+            across = n[one] * a[two] - n[two] * a[one]
+            rotation[k, column] = cosine * a[k] + sine * across + along * n[k]
 
 
 @compiled

@@ -23,6 +23,9 @@ BOUNDS = (0.1 * ANGSTROM, 100 * ANGSTROM)
 #: |sum p| / |p| up to which momenta add up to zero
 SUM_TOLERANCE = 1e-6
 
+#: share of the momenta that is rounding, where all ions move alike
+_ROUNDING = 1e-12
+
 
 def invert(
     momenta,
@@ -69,7 +72,8 @@ def invert(
     Solutions
         Positions are in the frame of the momenta, about the centre of mass. Weights are prior
         density over the modulus of det d momenta / d positions, both in mass-weighted
-        Cartesian coordinates; over the solutions of an event they add up to 1.
+        Cartesian coordinates; over the solutions of an event they add up to 1, and are alike
+        where the prior has none of them. Residuals are those of momenta without their sum.
 
     Raises
     ------
@@ -92,26 +96,43 @@ def invert(
     if not (q > 0).all():
         msg = "charges must be positive: an ion without charge does not say where it was"
         raise ValueError(msg)
-    if prior is not None and len(prior[1].symbols) != len(m):
-        msg = f"the prior has {len(prior[1].symbols)} atoms, the momenta {len(m)} ions"
+    if not tolerance > 0 or not 0 <= bounds[0] < bounds[1]:
+        msg = f"tolerance must be positive, bounds ascend; got {tolerance} and {bounds}"
         raise ValueError(msg)
-    status = _unusable(p, known, project)
-    p -= p.sum(axis=1, keepdims=True) * (m / m.sum())[:, None]
+    if prior is not None:
+        if len(prior[1].symbols) != len(m):
+            msg = f"the prior has {len(prior[1].symbols)} atoms, the momenta {len(m)} ions"
+            raise ValueError(msg)
+        log_density(*prior, np.empty((0, len(m), 3)))  # one without is refused at once
+    p[~known] = np.nan
+    status = _unusable(p, m, q, project, bounds)
     rows = np.flatnonzero(status == s.SOLVED)
     own = q[rows] if len(q) > 1 else q[0]
     found = _find(p[rows], m, own, prior, sampler, search, tolerance, threads)
     return _solutions(found, rows, status, p.shape, prior, bounds)
 
 
-def _unusable(p, known, project) -> np.ndarray:
-    """Return the status of events whose momenta say nothing, `SOLVED` for the others."""
+def _unusable(p, m, q, project, bounds) -> np.ndarray:
+    """Return the status of events that have no solution for sure, `SOLVED` for the others.
+
+    The sum of the momenta is taken out of `p`, in place.
+    """
     status = np.full(len(p), s.SOLVED, np.uint8)
-    size = np.linalg.norm(p, axis=(1, 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        off = np.linalg.norm(p.sum(axis=1), axis=1) > SUM_TOLERANCE * size
+    largest = np.abs(p).max(axis=(1, 2))
+    with np.errstate(all="ignore"):  # of numbers out of range
+        unit = p / largest[:, None, None]
+        total = np.linalg.norm(unit.sum(axis=1), axis=1)
+        off = total > SUM_TOLERANCE * np.linalg.norm(unit, axis=(1, 2))
+        p -= p.sum(axis=1, keepdims=True) * (m / m.sum())[:, None]
+        # the energy is that of all pairs at this distance: some are closer, some farther
+        pairs = (q.sum(axis=1) ** 2 - (q**2).sum(axis=1)) / 2
+        middle = pairs / (p**2 / m[:, None]).sum(axis=(1, 2)) * 2
+        alike = np.abs(p).max(axis=(1, 2)) <= _ROUNDING * largest
+    status[~((middle >= bounds[0]) & (middle <= bounds[1]))] = s.SIZE
+    status[alike] = s.NO_ENERGY
     status[off & (not project)] = s.MOMENTUM_SUM
-    status[size == 0] = s.NO_ENERGY
-    status[~known] = s.NO_MOMENTA
+    status[largest == 0] = s.NO_ENERGY
+    status[np.isnan(largest)] = s.NO_MOMENTA
     return status
 
 
@@ -168,7 +189,7 @@ def _solutions(found: Found, rows, status, shape, prior, bounds) -> Solutions:
         solution_residual=found.residual[keep],
         solution_weight=weight,
         solution_condition=condition,
-        solution_sign=found.response.sign[keep].astype(np.int8),
+        solution_sign=np.nan_to_num(found.response.sign[keep]).astype(np.int8),
     )
 
 

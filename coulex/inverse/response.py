@@ -18,6 +18,8 @@ from coulex.linear import complement, orthonormalize
 
 #: share of the size by which a geometry is bent to find the curvature
 _BEND = 1e-2
+#: share of the size, off a line, up to which ions are collinear
+_LINE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,12 @@ def response(positions, masses, charges, *, threads=None) -> Response:
     middle = np.einsum("nik,i->nk", x, m)[:, None] / m.sum()
     u = (x - middle) * root
     size = np.linalg.norm(u, axis=(1, 2))
-    known, ranks, spins = _gauge(u / size[:, None, None], root)
+    unit = u / size[:, None, None]
+    square = np.einsum("nia,nib->nab", unit, unit)
+    inertia, axes = np.linalg.eigh(np.eye(3) - square)
+    line = inertia[:, 0] < _LINE**2
+    ranks = np.where(line, 6, 7)
+    known, spins = _gauge(unit, root, axes, line)
     out = Response(
         np.full(x.shape, np.nan),
         np.zeros((count, max(3 * ions - 6, 0))),
@@ -96,7 +103,7 @@ def response(positions, masses, charges, *, threads=None) -> Response:
         good = np.asarray(np.isfinite(explosions.momenta).all(axis=(1, 2)))
         v = np.where(good[:, None, None], explosions.momenta, 1.0) / root
         speed = np.linalg.norm(v, axis=(1, 2))
-        image, _, image_spins = _gauge(v / speed[:, None, None], root)
+        image, image_spins = _gauge(v / speed[:, None, None], root, axes[chosen], line[chosen])
         seen = np.empty_like(ways)
         complement(image, seen)
         answers = np.where(good[:, None, None, None], changes, 0.0) / root
@@ -122,22 +129,24 @@ def response(positions, masses, charges, *, threads=None) -> Response:
     return out
 
 
-def _gauge(unit, root):
-    """Return orthonormal rows of translation, rotation and size, their number, and a volume.
+def _gauge(unit, root, axes, line):
+    """Return the orthonormal rows of translation, rotation and size, and a volume.
 
-    The volume is the logarithm of that of the three (of collinear ions, two) rotations.
+    Rotations are about `axes`, but not about the first for ions on a `line`. The volume is the
+    logarithm of that of the rotations.
     """
     count, ions, _ = unit.shape
     rows = np.zeros((count, 7, ions, 3))
-    for axis, e in enumerate(np.eye(3)):
-        rows[:, axis] = root * e
-        rows[:, 3 + axis] = np.cross(e, unit)
+    for k, e in enumerate(np.eye(3)):
+        rows[:, k] = root * e
+        rows[:, 3 + k] = np.cross(axes[:, None, :, k], unit)
+    rows[line, 3] = 0.0
     rows[:, 6] = unit
-    values = np.linalg.eigvalsh(np.einsum("nkia,nlia->nkl", rows[:, 3:6], rows[:, 3:6]))
-    rows, ranks = rows.reshape(count, 7, -1), np.empty(count, np.int64)
-    orthonormalize(rows, np.empty((count, 7, 0)), ranks)
-    values = np.where((ranks == 6)[:, None] & (np.arange(3) == 0), 1.0, values)
-    return rows, ranks, 0.5 * np.log(values).sum(axis=1)
+    volume = np.einsum("nkia,nlia->nkl", rows[:, 3:6], rows[:, 3:6])
+    volume[line, 0, 0] = 1.0
+    rows = rows.reshape(count, 7, 3 * ions)
+    orthonormalize(rows, np.empty((count, 7, 0)), np.empty(count, np.int64))
+    return rows, 0.5 * np.linalg.slogdet(volume)[1]
 
 
 def across_fold(found: Response, positions, masses, charges, *, threads=None) -> np.ndarray:
