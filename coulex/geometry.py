@@ -76,6 +76,19 @@ class Coordinate:
         out[:, vertex] = -out[:, one] - out[:, two]
         return np.degrees(out)
 
+    def deviations(self, positions, covariance) -> np.ndarray:
+        """Return its standard deviations (n,), in Å or degrees, to first order.
+
+        Parameters
+        ----------
+        positions : (n, ions, 3) array
+        covariance : (n, ions, 3, ions, 3) array
+            Of the positions, bohr².
+        """
+        slope = self.gradients(positions)
+        with np.errstate(invalid="ignore"):  # infinite at a fold
+            return np.sqrt(np.einsum("nia,niajb,njb->n", slope, covariance, slope))
+
 
 def atom_names(symbols: Sequence[str]) -> list[str]:
     """Return the name of each atom: its symbol, with a number where an element repeats."""

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .identifiability import Identifiability, identify
+    from .noise import estimate
 
 _HOMES = {
     "Identifiability": "identifiability",
+    "estimate": "noise",
     "identify": "identifiability",
 }
 
-__all__ = ["Identifiability", "identify"]
+__all__ = ["Identifiability", "estimate", "identify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -83,7 +83,7 @@ def identify(positions, masses, charges, *, symbols=None, threads=None) -> Ident
         found.sign,
         far,
         shape,
-        deviations_of(covariance, shape, x),
+        np.stack([c.deviations(x, covariance) for c in shape], axis=1),
     )
 
 
@@ -152,11 +152,3 @@ def centred(masses) -> np.ndarray:
     weights = np.kron(np.asarray(masses, float)[:, None], np.eye(3))
     weights /= np.linalg.norm(weights, axis=0)
     return np.linalg.svd(weights)[0][:, 3:]
-
-
-def deviations_of(covariance, shape: tuple[Coordinate, ...], positions) -> np.ndarray:
-    """Return standard deviations (n, coordinates) in Å and degrees, to first order."""
-    gradients = np.stack([c.gradients(positions) for c in shape], axis=1)
-    with np.errstate(invalid="ignore"):
-        square = np.einsum("ncia,niajb,ncjb->nc", gradients, covariance, gradients)
-        return np.sqrt(square)

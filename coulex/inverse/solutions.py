@@ -1,8 +1,12 @@
 """What an inversion returns: every geometry found for every event, and how sure each is."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from coulex.geometry import Coordinate
 
 (
     SOLVED,
@@ -30,6 +34,37 @@ STATUS = {
     NO_MOMENTA: ("no momenta", "the event has no momenta that are finite"),
 }
 
+(LINEAR, NEAR_FOLD, NEAR_STRAIGHT, NEAREST, UNSETTLED, NO_ESTIMATE) = range(6)
+
+#: what the status of an estimate means, and what its covariance is then worth, by code
+ESTIMATE_STATUS = {
+    LINEAR: ("linear", ""),
+    NEAR_FOLD: ("near a fold", "its distance is within two standard deviations"),
+    NEAR_STRAIGHT: ("nearly straight", "the angle may be 180 or 0 degrees as well"),
+    NEAREST: ("nearest", "no geometry gives the momenta exactly"),
+    UNSETTLED: ("not settled", "the search ended before a minimum, or nothing is known"),
+    NO_ESTIMATE: ("none", "see the status of the event"),
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The most probable geometries of noisy momenta, and the errors of linear theory."""
+
+    positions: np.ndarray  #: (n, ions, 3), bohr, about the centre of mass
+    covariance: np.ndarray  #: (n, ions, 3, ions, 3), of these, bohr²
+    coordinates: "tuple[Coordinate, ...]"  #: bonds, and of three ions their angle
+    values: np.ndarray  #: (n, coordinates), Å and degrees
+    deviations: np.ndarray  #: (n, coordinates), standard deviations of these
+    misfit: np.ndarray  #: (n,), |p(x) - p|² in units of the noise
+    weight: np.ndarray  #: (n,), probability of this geometry among those that were found
+    status: np.ndarray  #: (n,) uint8; `ESTIMATE_STATUS` has the meaning
+
+    @property
+    def linear(self) -> np.ndarray:
+        """Return (n,) whether the deviations are to be believed."""
+        return self.status == LINEAR
+
 
 @dataclass(frozen=True)
 class Solutions:
@@ -47,6 +82,7 @@ class Solutions:
     solution_weight: np.ndarray  #: (m,), probability among the solutions of the event
     solution_condition: np.ndarray  #: (m,), condition number of the Jacobian of the shape
     solution_sign: np.ndarray  #: (m,), of the determinant of that Jacobian
+    estimate: Estimate | None = None  #: of noisy momenta
 
     def __len__(self) -> int:
         return len(self.status)

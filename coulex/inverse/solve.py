@@ -11,8 +11,8 @@ The unknowns are steps along an orthonormal basis, in mass-weighted coordinates,
 orthogonal to these; momenta are differentiated along it alone. The residual and its
 derivatives lose what a rotation or a size could do for them (variable projection).
 
-Steps use the default tolerance of the simulator. At the end the geometry is polished at the
-tightest one, by steps with the last derivatives.
+Steps use a loose tolerance of the simulator, for a fifth of the cost. At the end a geometry is
+polished at the tightest one, by steps with the last derivatives, corrected by what they bring.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -28,9 +28,11 @@ from coulex.linear import add, best_rotation, complement, dot, orthonormalize, s
 CONVERGED, STATIONARY, STUCK, KNOWN = range(4)
 _RUNNING = 4
 
+_ROUGH = 1e-4  #: tolerance of the steps: real errors are a thousand times smaller, or more
 _TOLERANCE = 1e-13  #: of the simulation that proves a geometry
 _CLOSE = 1e-6  #: residual, and step in units of the size, from where on the last derivatives
 _SHORT = 1e-5  #: are good enough
+_ENOUGH = 1e-12  #: residual from which on a step has to halve it
 _EXACT = 3e-14  #: residual that is rounding
 _FLAT = 1e-4  #: of the residual, its part that the derivatives reach at a minimum
 _NEAR = 2e-3  #: distance to a known solution, in units of the size, that leads to it
@@ -94,7 +96,7 @@ def solve(
     Damping follows H. B. Nielsen, IMM-REP-1999-05, Technical University of Denmark (1999).
     """
     x, p, m, q = checked(starts, momenta, masses, charges)
-    steps, proof = (runner(m, tolerance=t, threads=1) for t in (None, _TOLERANCE))
+    steps, proof = (runner(m, tolerance=t, threads=1) for t in (_ROUGH, _TOLERANCE))
     count, ions, _ = x.shape
     roots = Roots(
         np.full(x.shape, np.nan),
@@ -174,6 +176,7 @@ class _Block:
         unsure = (self.state != KNOWN) & np.isfinite(self.square)
         chosen = np.flatnonzero(unsure & (self.square < 1e-4))
         self.x[chosen] = self.best[chosen]
+        last = np.zeros(self.slope.shape[:2])
         for _ in range(_POLISH):
             if not chosen.size:
                 break
@@ -181,8 +184,8 @@ class _Block:
             run, _ = self._simulate(self.proof, chosen)
             better = np.zeros(len(chosen), np.bool_)
             _improve(
-                chosen, run.momenta, self.momenta, self.masses, self.q, self.x, self.slope,
-                self.ways, positions, residual, better,
+                chosen, run.momenta, self.momenta, self.masses, self.q, self.x, self.gap,
+                self.slope, self.ways, last, positions, residual, better,
             )  # fmt: skip
             chosen = chosen[better]
         outcome = roots.outcome[part]
@@ -426,45 +429,67 @@ def _shorten(old, new, ions):
 
 @compiled
 def _improve(
-    chosen, p, momenta, masses, charges, x, slope, ways, positions, residual, better
+    chosen, p, momenta, masses, charges, x, gap, slope, ways, last, positions, residual, better
 ):  # fmt: skip
     """Keep geometries whose residual fell, in the frame of P, and make a step from there."""
     ions, unknowns = masses.size, ways.shape[1]
-    gap, unit = np.empty(3 * ions), np.empty(3 * ions)
-    turn = np.empty((3, 3))
+    new, unit, turn = np.empty(3 * ions), np.empty(3 * ions), np.empty((3, 3))
     normal, along = np.empty((unknowns, unknowns)), np.empty(unknowns)
     for a in range(len(chosen)):
         n = chosen[a]
-        _compare(p[a], momenta[n], masses, gap, unit, turn)
-        off, whole = 0.0, 0.0
-        for i in range(ions):
-            for axis in range(3):
-                back = 0.0
-                for k in range(3):
-                    back += turn[k, axis] * p[a, i, k]
-                off += (back - momenta[n, i, axis]) ** 2
-                whole += momenta[n, i, axis] ** 2
-        now = np.sqrt(off / whole)
-        if not now < residual[n]:
+        _compare(p[a], momenta[n], masses, new, unit, turn)
+        now, before = _distance_to(p[a], turn, momenta[n]), residual[n]
+        if not now < 10.0 * before:
             continue
-        better[a] = now < 0.5 * residual[n] and now > _EXACT
-        residual[n] = now
-        for i in range(ions):
-            for axis in range(3):
-                back = 0.0
-                for k in range(3):
-                    back += turn[k, axis] * x[n, 3 * i + k]
-                positions[n, i, axis] = back
-        _project(unit, gap, slope[n, :0])
+        if now < before:
+            residual[n] = now
+            for i in range(ions):
+                for axis in range(3):
+                    back = 0.0
+                    for k in range(3):
+                        back += turn[k, axis] * x[n, 3 * i + k]
+                    positions[n, i, axis] = back
+        _project(unit, new, slope[n, :0])
+        _learn(slope[n], gap[n], new, last[n])
+        gap[n] = new
         for c in range(unknowns):
             for d in range(c + 1):
                 normal[c, d] = normal[d, c] = dot(slope[n, c], slope[n, d])
-            along[c] = -dot(slope[n, c], gap)
+            along[c] = -dot(slope[n, c], new)
         for c in range(unknowns):
             normal[c, c] *= 1.0 + 1e-14
         if not solve_positive(normal, along):
-            better[a] = False
             continue
+        last[n] = along
         for c in range(unknowns):
             add(x[n], along[c], ways[n, c])
         _resize(x[n], momenta[n], masses, charges[n if len(charges) > 1 else 0])
+        better[a] = residual[n] > _EXACT and (now < 0.5 * before or residual[n] > _ENOUGH)
+
+
+@compiled
+def _distance_to(p, turn, momenta):
+    """Return how far momenta are from the measured ones, turned to these, relative to them."""
+    off, whole = 0.0, 0.0
+    for i in range(len(momenta)):
+        for axis in range(3):
+            back = 0.0
+            for k in range(3):
+                back += turn[k, axis] * p[i, k]
+            off += (back - momenta[i, axis]) ** 2
+            whole += momenta[i, axis] ** 2
+    return np.sqrt(off / whole)
+
+
+@compiled
+def _learn(slope, old, new, step):
+    """Correct derivatives by what a step has brought: Broyden's update."""
+    size = dot(step, step)
+    if size == 0.0:
+        return
+    for k in range(new.size):
+        missed = new[k] - old[k]
+        for c in range(step.size):
+            missed -= slope[c, k] * step[c]
+        for c in range(step.size):
+            slope[c, k] += missed * step[c] / size
