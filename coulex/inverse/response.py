@@ -9,12 +9,16 @@ Along the weakest direction the momenta change by s sigma u + s**2 kappa / 2: th
 about s = -sigma/kappa, and behind it, at twice that, the other geometry.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from coulex.explosions import checked, runner
 from coulex.linear import complement, orthonormalize
+
+#: of the simulation that is differentiated: derivatives are right to 1e-8
+_TOLERANCE = 1e-7
+_TIGHT = 1e-13  #: of the one for second differences, the same as that which proves solutions
 
 #: share of the size by which a geometry is bent to find the curvature
 _BEND = 1e-2
@@ -36,6 +40,10 @@ class Response:
     weakest: np.ndarray  #: (n, ions, 3), change of positions that the momenta see least, bohr
     answer: np.ndarray  #: (n, 3 ions), unit change of momenta over sqrt(m) along it
 
+    def at(self, rows) -> "Response":
+        """Return the response of some geometries."""
+        return Response(*(getattr(self, field.name)[rows] for field in fields(self)))
+
     @property
     def condition(self) -> np.ndarray:
         """Return the condition number of K, (n,)."""
@@ -49,6 +57,12 @@ class Response:
         """Return the least singular value of each, (n,)."""
         last = self.unknowns[:, None] - 1
         return np.take_along_axis(self.singular_values, last, axis=1)[:, 0]
+
+
+def joined(parts: list[Response]) -> Response:
+    """Return several as one."""
+    names = [field.name for field in fields(Response)]
+    return Response(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
 def response(positions, masses, charges, *, threads=None) -> Response:
@@ -69,7 +83,7 @@ def response(positions, masses, charges, *, threads=None) -> Response:
     """
     x, _, m, q = checked(positions, None, masses, charges)
     count, ions, _ = x.shape
-    run, root = runner(m, threads=threads), np.sqrt(m)[:, None]
+    run, root = runner(m, tolerance=_TOLERANCE, threads=threads), np.sqrt(m)[:, None]
     middle = np.einsum("nik,i->nk", x, m)[:, None] / m.sum()
     u = (x - middle) * root
     size = np.linalg.norm(u, axis=(1, 2))
@@ -157,7 +171,7 @@ def across_fold(found: Response, positions, masses, charges, *, threads=None) ->
     x, _, m, q = checked(positions, None, masses, charges)
     if not len(x):
         return np.empty(0)
-    run, root = runner(m, threads=threads), np.sqrt(m)[:, None]
+    run, root = runner(m, tolerance=_TIGHT, threads=threads), np.sqrt(m)[:, None]
     start = np.empty((0, *x.shape[1:]))
     step = np.where(np.isfinite(found.weakest), found.weakest, 0.0)
     # so short that no distance changes by much

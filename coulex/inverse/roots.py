@@ -19,7 +19,7 @@ import numpy as np
 from coulex.kernels.compiled import compiled
 from coulex.linear import best_rotation
 
-from .response import Response, across_fold, response
+from .response import Response, across_fold, joined, response
 from .solve import CONVERGED, KNOWN, STATIONARY, Known, solve
 from .table import table_of
 
@@ -92,51 +92,31 @@ def by_search(
     kept = _Kept(len(p), masses, q)
     starts, idle = np.zeros((2, len(p)), np.int64)
     flat = np.ones(len(p), bool)
-
-    def follow(event, guesses):
-        """Solve from guesses; return which of them led to something new."""
-        own = q[event] if q.ndim == 2 else q
+    number = seen = 0
+    while True:
+        active = np.flatnonzero((idle < search.patience) & (starts < search.max_starts))
+        twins, beyond = kept.twins(seen, threads)
+        seen = kept.size
+        event = np.concatenate([active, twins])
+        if not event.size:
+            return kept.found(starts, flat, threads)
+        guesses = np.concatenate([sampler(active, number), beyond])
         roots = solve(
             guesses,
             p[event],
             masses,
-            own,
+            q[event] if q.ndim == 2 else q,
             known=kept.known(event),
             threads=threads,
             residual=residual,
         )
+        starts[active] += 1
+        number += 1
         flat[event[roots.outcome != STATIONARY]] = False
         new = kept.add(event, roots)
         old = (roots.outcome == KNOWN) | (roots.outcome == CONVERGED) & ~new
-        np.add.at(idle, event[old], 1)
+        idle[active[old[: len(active)]]] += 1
         idle[event[new]] = 0
-        return new
-
-    number = 0
-    while True:
-        active = np.flatnonzero((idle < search.patience) & (starts < search.max_starts))
-        if not active.size:
-            break
-        fresh = kept.size
-        follow(active, sampler(active, number))
-        starts[active] += 1
-        number += 1
-        while kept.size > fresh:  # each new solution may have a twin behind a fold
-            event, x = kept.since(fresh)
-            fresh = kept.size
-            own = q[event] if q.ndim == 2 else q
-            known = response(x, masses, own, threads=threads)
-            far = 2.0 * across_fold(known, x, masses, own, threads=threads)
-            with np.errstate(invalid="ignore"):
-                beyond = x + far[:, None, None] * known.weakest
-                near = np.abs(far) < _REACH
-            near[near] &= ~kept.close(event[near], beyond[near], 0.3 * np.abs(far[near]))
-            if near.any():
-                beyond = beyond[near]
-                before = idle[event[near]].copy()
-                follow(event[near], beyond)
-                idle[event[near]] = np.minimum(idle[event[near]], before)
-    return kept.found(starts, flat, threads)
 
 
 class _Kept:
@@ -146,6 +126,7 @@ class _Kept:
         self.masses, self.charges = np.asarray(masses, float), charges
         self.orders = _orders_of(self.masses, charges)
         self.size = 0
+        self.responses: list[Response] = []
         self.event = np.empty(count, np.int64)
         self.positions = np.empty((count, len(self.masses), 3))
         self.residual = np.empty(count)
@@ -173,31 +154,36 @@ class _Kept:
         """Return what there is, for starts of these events."""
         return Known(event, self.numbers, self.rows, self.positions)
 
-    def close(self, event, positions, reach) -> np.ndarray:
-        """Return which geometries are so close, in units of the size, to a known one."""
-        close = np.zeros(len(event), np.bool_)
-        _close(
-            event,
-            positions,
-            reach,
-            self.masses,
-            self.numbers,
-            self.rows,
-            self.positions,
-            close,
-        )
-        return close
+    def twins(self, first: int, threads) -> tuple[np.ndarray, np.ndarray]:
+        """Return where twins of the solutions from the `first` on may lie, and their events.
 
-    def since(self, first: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return events and positions of the solutions from the one of this number on."""
-        return self.event[first : self.size], self.positions[first : self.size]
+        The response of each solution is kept.
+        """
+        event, x = self.event[first : self.size], self.positions[first : self.size]
+        own = self.charges[event] if self.charges.ndim == 2 else self.charges
+        taken = response(x, self.masses, own, threads=threads)
+        self.responses.append(taken)
+        far = 2.0 * across_fold(taken, x, self.masses, own, threads=threads)
+        with np.errstate(invalid="ignore"):
+            beyond = x + far[:, None, None] * taken.weakest
+            near = np.abs(far) < _REACH
+        known = np.zeros(len(event), np.bool_)
+        _close(
+            event, beyond, 0.3 * np.abs(far), self.masses, self.numbers, self.rows,
+            self.positions, known,
+        )  # fmt: skip
+        near &= ~known
+        return event[near], beyond[near]
 
     def found(self, starts, flat, threads) -> Found:
         """Return all of them in the order of the events."""
         order = np.argsort(self.event[: self.size], kind="stable")
         event, positions = self.event[order], self.positions[order]
-        own = self.charges[event] if self.charges.ndim == 2 else self.charges
-        taken = response(positions, self.masses, own, threads=threads)
+        if self.responses:
+            taken = joined(self.responses).at(order)
+        else:
+            own = self.charges[event] if self.charges.ndim == 2 else self.charges
+            taken = response(positions, self.masses, own, threads=threads)
         return Found(event, positions, self.residual[order], taken, starts, flat)
 
 
