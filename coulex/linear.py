@@ -161,12 +161,12 @@ def best_rotation(moving, fixed, rotation):
     rotation[0, 1], rotation[1, 0] = 2 * (x * y - w * z), 2 * (x * y + w * z)
     rotation[0, 2], rotation[2, 0] = 2 * (x * z + w * y), 2 * (x * z - w * y)
     rotation[1, 2], rotation[2, 1] = 2 * (y * z - w * x), 2 * (y * z + w * x)
-    _turn_about_the_longest(moving, fixed, rotation)
+    _turn_about_the_line(moving, fixed, rotation)
 
 
 @compiled
-def _turn_about_the_longest(moving, fixed, rotation):
-    """Improve a rotation about the longest of the `fixed` vectors.
+def _turn_about_the_line(moving, fixed, rotation):
+    """Improve a rotation about the line along which the `fixed` vectors are the longest.
 
     Of points near a line the eigenvector knows this angle to the rounding over their distance
     from it squared; the parts across the line know it to the rounding over the distance.
@@ -175,10 +175,15 @@ def _turn_about_the_longest(moving, fixed, rotation):
     for i in range(1, fixed.shape[0]):
         if dot(fixed[i], fixed[i]) > dot(fixed[longest], fixed[longest]):
             longest = i
-    length = math.sqrt(dot(fixed[longest], fixed[longest]))
-    if length == 0.0:
-        return
-    n, a, b = fixed[longest] / length, np.empty(3), np.empty(3)
+    n, a, b = fixed[longest].copy(), np.empty(3), np.empty(3)
+    for _ in range(2):  # the share across the line falls by its square, each time
+        a[:] = 0.0
+        for i in range(fixed.shape[0]):
+            add(a, dot(fixed[i], n), fixed[i])
+        length = math.sqrt(dot(a, a))
+        if length == 0.0:
+            return
+        n[:] = a / length
     cosine, sine = 0.0, 0.0
     for i in range(fixed.shape[0]):
         for k in range(3):
