@@ -9,7 +9,7 @@ import numpy as np
 
 from .accuracy import Accuracy, accuracy
 from .kernels import engine, events, simd
-from .kernels.layout import layout
+from .kernels.layout import Along, layout
 
 #: what a status means, and what to do about it, by code
 STATUS = {
@@ -205,9 +205,11 @@ class Run:
 
     def explode(self, x, p, q, directions, *, care=1.0):
         """Follow all events once; `care` divides the tolerances of step and tail."""
-        count, along = directions.shape[:2]
+        count, columns = directions.shape[:2]
+        recharges = directions[:, :, 6 * x.shape[1] :].any()
+        along = Along((0,) * columns, (0,) * int(recharges))
         result = Explosions.empty(count, x.shape[1], self.lanes.dtype)
-        changes = np.full((count, along, *x.shape[1:]), np.nan, self.lanes.dtype)
+        changes = np.full((count, columns, *x.shape[1:]), np.nan, self.lanes.dtype)
         out = (
             result.momenta,
             result.status,
@@ -246,7 +248,7 @@ class Run:
         constants = (
             lanes,
             (0,) * ions,
-            (0,) * along,
+            along,
             rows,
             spare,
             ready,

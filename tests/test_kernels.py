@@ -15,7 +15,7 @@ from scipy.integrate import quad
 
 from coulex.accuracy import accuracy
 from coulex.kernels import coulomb, engine, nystroem, pools, simd, tail
-from coulex.kernels.layout import layout
+from coulex.kernels.layout import Along, layout
 
 if not config.DISABLE_JIT:
     pytest.skip("needs NUMBA_DISABLE_JIT=1; test_engine runs it so", allow_module_level=True)
@@ -48,7 +48,7 @@ class State:
         self.at = layout(len(m), vectors, own_charges=False)
         self.rows = simd.Rows((self.at.total, 1), "float64")
         self.where = (LANE, self.rows, self.ions, self.at)
-        self.among = (LANE, self.rows, self.ions, (), self.at)  # no directions
+        self.among = (LANE, self.rows, self.ions, Along((), ()), self.at)
         self[self.at.x], self[self.at.v] = x, v
         self.column(self.at.masses)[: len(m)] = m
         self.column(self.at.inverse_masses)[: len(m)] = 1 / m

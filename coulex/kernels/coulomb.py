@@ -13,20 +13,14 @@ from .simd import fma, inverse, inverse_cube, load, select, splat, sqrt, store
 def forces(lanes, rows, ions, along, at, x, f, factor):
     """Write `factor` times the forces at the positions in rows `x` to rows `f`.
 
-    `along` has an entry for each direction; forces change by F'(x) dx + dF/dq dq.
+    Along each direction they change by F'(x) dx + dF/dq dq.
     """
     zero = splat(lanes, 0.0)
-    for body in range(0, len(ions) * (1 + len(along)), len(ions)):
-        store(rows, f + 3 * body, zero)
-        store(rows, f + 3 * body + 1, zero)
-        store(rows, f + 3 * body + 2, zero)
-    pairs = len(ions) * (len(ions) - 1) // 2
+    store(rows, f, zero)
+    store(rows, f + 1, zero)
+    store(rows, f + 2, zero)
     pair = at.pairs
     for i in range(1, len(ions)):
-        for body in range(len(ions) + i, len(ions) * (1 + len(along)), len(ions)):
-            store(rows, f + 3 * body, zero)
-            store(rows, f + 3 * body + 1, zero)
-            store(rows, f + 3 * body + 2, zero)
         xi = load(lanes, rows, x + 3 * i)
         yi = load(lanes, rows, x + 3 * i + 1)
         zi = load(lanes, rows, x + 3 * i + 2)
@@ -37,18 +31,16 @@ def forces(lanes, rows, ions, along, at, x, f, factor):
             dz = zi - load(lanes, rows, x + 3 * j + 2)
             square = fma(dx, dx, fma(dy, dy, dz * dz))
             cube = factor * inverse_cube(square)
-            push = load(lanes, rows, pair) * cube
-            if len(along):
-                steep = 3.0 * push * inverse(square)
-                change = at.charge_changes + pair - at.pairs
-                for column in range(len(along)):
-                    to = 3 * len(ions) * (1 + column)
-                    recharged = load(lanes, rows, change + pairs * column)
-                    tilt(
-                        lanes, rows, x + to, f + to, i, j, dx, dy, dz, push, steep,
-                        recharged * cube,
-                    )  # fmt: skip
-            pair += 1
+            push = load(lanes, rows, pair + j) * cube
+            if len(along.columns):
+                row = at.slopes + 6 * j
+                store(rows, row, dx)
+                store(rows, row + 1, dy)
+                store(rows, row + 2, dz)
+                store(rows, row + 3, push)
+                store(rows, row + 4, -3.0 * push * inverse(square))
+                if len(along.charges):
+                    store(rows, row + 5, cube)
             fx = fma(push, dx, fx)
             fy = fma(push, dy, fy)
             fz = fma(push, dz, fz)
@@ -58,26 +50,53 @@ def forces(lanes, rows, ions, along, at, x, f, factor):
         store(rows, f + 3 * i, fx)
         store(rows, f + 3 * i + 1, fy)
         store(rows, f + 3 * i + 2, fz)
+        change = at.charge_changes + pair - at.pairs
+        for column in range(len(along.columns)):
+            to = 3 * len(ions) * (1 + column)
+            tilt(lanes, rows, along, at, i, x + to, f + to, change)
+            change += len(ions) * (len(ions) - 1) // 2
+        pair += i
 
 
 @compiled
-def tilt(lanes, rows, x, f, i, j, dx, dy, dz, push, steep, recharged):
-    """Add how the force of a pair changes: push dr + (recharged - steep (r . dr)) r."""
-    a, b = x + 3 * i, x + 3 * j
-    ex = load(lanes, rows, a) - load(lanes, rows, b)
-    ey = load(lanes, rows, a + 1) - load(lanes, rows, b + 1)
-    ez = load(lanes, rows, a + 2) - load(lanes, rows, b + 2)
-    radial = fma(-steep, fma(dx, ex, fma(dy, ey, dz * ez)), recharged)
-    gx = fma(push, ex, radial * dx)
-    gy = fma(push, ey, radial * dy)
-    gz = fma(push, ez, radial * dz)
-    a, b = f + 3 * i, f + 3 * j
-    store(rows, a, load(lanes, rows, a) + gx)
-    store(rows, a + 1, load(lanes, rows, a + 1) + gy)
-    store(rows, a + 2, load(lanes, rows, a + 2) + gz)
-    store(rows, b, load(lanes, rows, b) - gx)
-    store(rows, b + 1, load(lanes, rows, b + 1) - gy)
-    store(rows, b + 2, load(lanes, rows, b + 2) - gz)
+def tilt(lanes, rows, along, at, i, x, f, change):
+    """Add how forces between ion `i` and those before it change, push e - steep (r . e) r.
+
+    Here e is the change of r; both factors and r are in rows `at.slopes`.
+    """
+    zero = splat(lanes, 0.0)
+    if i == 1:
+        store(rows, f, zero)
+        store(rows, f + 1, zero)
+        store(rows, f + 2, zero)
+    xi = load(lanes, rows, x + 3 * i)
+    yi = load(lanes, rows, x + 3 * i + 1)
+    zi = load(lanes, rows, x + 3 * i + 2)
+    fx, fy, fz = zero, zero, zero
+    for j in range(i):
+        row = at.slopes + 6 * j
+        dx, dy, dz = (
+            load(lanes, rows, row),
+            load(lanes, rows, row + 1),
+            load(lanes, rows, row + 2),
+        )
+        push, steep = load(lanes, rows, row + 3), load(lanes, rows, row + 4)
+        ex = xi - load(lanes, rows, x + 3 * j)
+        ey = yi - load(lanes, rows, x + 3 * j + 1)
+        ez = zi - load(lanes, rows, x + 3 * j + 2)
+        radial = steep * fma(dx, ex, fma(dy, ey, dz * ez))
+        if len(along.charges):
+            radial = fma(load(lanes, rows, change + j), load(lanes, rows, row + 5), radial)
+        gx = fma(push, ex, radial * dx)
+        gy = fma(push, ey, radial * dy)
+        gz = fma(push, ez, radial * dz)
+        fx, fy, fz = fx + gx, fy + gy, fz + gz
+        store(rows, f + 3 * j, load(lanes, rows, f + 3 * j) - gx)
+        store(rows, f + 3 * j + 1, load(lanes, rows, f + 3 * j + 1) - gy)
+        store(rows, f + 3 * j + 2, load(lanes, rows, f + 3 * j + 2) - gz)
+    store(rows, f + 3 * i, fx)
+    store(rows, f + 3 * i + 1, fy)
+    store(rows, f + 3 * i + 2, fz)
 
 
 @compiled

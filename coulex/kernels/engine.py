@@ -80,8 +80,8 @@ def explode(
                 if len(charges) > 1:
                     for lane in range(batch):
                         set_charges(spare, at, lane, charges, coming + lane)
-                if len(along):
-                    aim(spare, ions, at, coming, batch, charges, directions)
+                if len(along.columns):
+                    aim(spare, ions, along, at, coming, batch, charges, directions)
                 exploding = start(lanes, spare, ions, along, at, settings) & ((1 << batch) - 1)
                 idle = ~exploding & ((1 << batch) - 1)
                 if idle:
@@ -125,7 +125,7 @@ def explode(
 def furnish(rows, ions, along, at, width, masses, charges):
     """Put into every lane what all events share: masses, and charges where they do."""
     for lane in range(width):
-        for body in range(len(ions) * (1 + len(along))):
+        for body in range(len(ions) * (1 + len(along.columns))):
             mass = masses[body % len(ions)]
             rows[at.masses + body, lane] = mass
             rows[at.inverse_masses + body, lane] = 1.0 / mass
@@ -201,7 +201,7 @@ def advance(lanes, rows, ions, along, at, active, settings, pair):
     moving = from_bits(lanes, active)
     good = moving & (ratio <= 1.0)
 
-    size = 3 * len(ions) * (1 + len(along))
+    size = 3 * len(ions) * (1 + len(along.columns))
     last = at.f + size * (len(pair.stages) - 1)
     for k in range(size):
         x = select(good, load(lanes, rows, at.trial + k), load(lanes, rows, at.x + k))
@@ -280,7 +280,7 @@ def leave(lanes, rows, ions, along, at, settings, ladder):
             momentum = mass * load(lanes, rows, at.end + k)
             size = fma(momentum, momentum, size)
             store(rows, at.end + k, momentum)
-    for i in range(len(ions), len(ions) * (1 + len(along))):
+    for i in range(len(ions), len(ions) * (1 + len(along.columns))):
         mass = load(lanes, rows, at.masses + i)
         for row in range(at.end + 3 * i, at.end + 3 * i + 3):
             store(rows, row, mass * load(lanes, rows, row))

@@ -39,7 +39,7 @@ def set_charges(rows, at, lane, charges, event):
 
 
 @compiled
-def aim(rows, ions, at, coming, count, charges, directions):
+def aim(rows, ions, along, at, coming, count, charges, directions):
     """Put into the lanes along which directions `count` events are differentiated."""
     number, size = directions.shape[1], 3 * len(ions)
     for lane in range(count):
@@ -54,7 +54,7 @@ def aim(rows, ions, at, coming, count, charges, directions):
                 rows[at.v + 3 * body + k % 3, lane] = (
                     moving * rows[at.inverse_masses + body, lane]
                 )
-            for i in range(1, len(ions)):
+            for i in range(1, len(ions) if len(along.charges) else 0):
                 for j in range(i):
                     a, b = charges[own, i], charges[own, j]
                     da = directions[event, column, 2 * size + i]
@@ -89,7 +89,7 @@ def write(rows, ions, along, at, mask, first, momenta, masses, tolerance, result
                     drift = centre_velocity(momenta, masses, event, axis)
                     for i in range(len(ions)):
                         out_momenta[event, i, axis] += masses[i] * drift
-            for column in range(len(along)):
+            for column in range(len(along.columns)):
                 row = at.end + 3 * len(ions) * (1 + column)
                 for i in range(len(ions)):
                     for axis in range(3):

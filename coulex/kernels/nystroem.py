@@ -89,7 +89,7 @@ def step(lanes, rows, ions, along, at, h, pair):
     the stages. Returns 1 + k t of the step, the potential energy, and the squares of the norms
     of the error estimate: mass-weighted, 2 sum |dp|^2/2m, and of the whole vector of momenta.
     """
-    bodies = len(ions) * (1 + len(along))
+    bodies = len(ions) * (1 + len(along.columns))
     size = 3 * bodies
     rate = expansion_rate(lanes, rows, ions, at)
     h = select(h * rate < _LONGEST, h, _LONGEST / rate)
@@ -125,7 +125,7 @@ def arrive(lanes, rows, ions, along, at, h, rate, shrink, stretch, pair, last):
     zero = splat(lanes, 0.0)
     potential, weighted_error, error = zero, zero, zero
     back = shrink * shrink * shrink
-    size = 3 * len(ions) * (1 + len(along))
+    size = 3 * len(ions) * (1 + len(along.columns))
     for i in range(len(ions)):
         push, off = weighted_forces(lanes, rows, pair, at.f + 3 * i, size)
         inverse = load(lanes, rows, at.inverse_masses + i)
@@ -162,7 +162,7 @@ def arrive(lanes, rows, ions, along, at, h, rate, shrink, stretch, pair, last):
         square = fma(off[0], off[0], fma(off[1], off[1], off[2] * off[2]))
         weighted_error = fma(inverse, square, weighted_error)
         error = error + square
-    for i in range(len(ions), len(ions) * (1 + len(along))):
+    for i in range(len(ions), len(ions) * (1 + len(along.columns))):
         push = weighted_force(lanes, rows, pair.velocities, 0, pair.stages, at.f + 3 * i, size)
         scale = h * load(lanes, rows, at.inverse_masses + i)
         k = 3 * i

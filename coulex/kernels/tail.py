@@ -159,7 +159,7 @@ def to_infinity(lanes, rows, ions, along, at, ladder):
     The change is that of the whole vector of momenta in the last sweep. Before, `at.end` holds
     a guess of the velocities of the ions.
     """
-    bodies = len(ions) * (1 + len(along))
+    bodies = len(ions) * (1 + len(along.columns))
     most, size = len(ladder.most), 3 * bodies
     end, y = at.end, at.trial
     zero = splat(lanes, 0.0)
@@ -207,7 +207,7 @@ def sweep(lanes, rows, ions, along, at, ladder, nodes, s, t, old, new):
 
     Returns the square of the change of the final momenta.
     """
-    bodies = len(ions) * (1 + len(along))
+    bodies = len(ions) * (1 + len(along.columns))
     most, size = len(ladder.most), 3 * bodies
     moved, one = splat(lanes, 0.0), splat(lanes, 1.0)
     for i in range(len(ions)):
