@@ -3,10 +3,10 @@
     python benchmarks/invert.py [--case OCS] [--events N] [--peers 20] [--json FILE]
 
 Events are simulated from rest at tolerance 1e-13, and inverted on one thread. The truth counts
-as found when a solution lies within 1e-6 Å of it (root mean square, after Kabsch). Peers are
-given our simulator, one geometry at a time, unknowns free of gauge (the first ion at the origin,
-the second on the x axis, the third in the xy plane), the molecule's equilibrium or random starts
-from the same ensemble, and much more time; they count as right within 1e-3 Å.
+as found when a solution lies within 1e-6 Å of it (root mean square, after Kabsch). Peers get
+our simulator, one geometry at a time, unknowns free of gauge (the first ion at the origin, the
+second on the x axis, the third in the xy plane), the equilibrium of the molecule or random
+starts from the same ensemble, and much more time; they count as right within 1e-3 Å.
 """
 
 import argparse

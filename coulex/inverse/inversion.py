@@ -38,6 +38,7 @@ def invert(
     tolerance=1e-9,
     bounds=BOUNDS,
     project=False,
+    noise: float | None = None,
     threads=None,
 ) -> Solutions:
     """Find every geometry from rest that explodes into measured momenta.
@@ -64,6 +65,10 @@ def invert(
         Shortest and longest distance of two ions that is accepted, bohr.
     project : bool
         Take out the sum of the momenta, by mass, whatever its size.
+    noise : float, optional
+        Standard deviation of each Cartesian component of a momentum, relative to its length.
+        Then the `estimate` of the result holds the most probable geometries, with covariances
+        (`coulex.inverse.noise`), and the momenta may have a sum that noise explains.
     threads : int, optional
         As many as the process may use, unless given. The result does not depend on it.
 
@@ -87,6 +92,12 @@ def invert(
     simulation. Of three ions all geometries are found (but those whose bonds differ by more
     than the limits of the table); of more, those that the search came upon.
     """
+    if noise is not None:
+        from .noise import estimate
+
+        options = {"sampler": sampler, "search": search, "tolerance": tolerance}
+        options |= {"bounds": bounds, "project": project, "threads": threads}
+        return estimate(momenta, masses, charges, noise=noise, prior=prior, **options)
     p = np.array(momenta, dtype=float)
     if p.ndim != 3 or p.shape[2] != 3:
         msg = f"momenta must have shape (n, ions, 3), got {p.shape}"
