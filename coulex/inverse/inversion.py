@@ -118,7 +118,7 @@ def invert(
     p[~known] = np.nan
     status = _unusable(p, m, q, project, bounds)
     rows = np.flatnonzero(status == s.SOLVED)
-    own = q[rows] if len(q) > 1 else q[0]
+    own = q[0] if len(q) == 1 else q[rows]
     found = _find(p[rows], m, own, prior, sampler, search, tolerance, threads)
     return _solutions(found, rows, status, p.shape, prior, bounds)
 

@@ -39,6 +39,11 @@ class Search:
     patience: int = 2  #: converged starts in a row that bring nothing new
     max_starts: int = 60  #: for an event, those beyond folds not counted
 
+    def __post_init__(self):
+        if self.patience < 1 or self.max_starts < 1:
+            msg = f"patience and max_starts must be at least 1, got {self}"
+            raise ValueError(msg)
+
 
 @dataclass(frozen=True)
 class Found:
