@@ -64,7 +64,7 @@ def invert(
         "position_units": position_units,
         "position_columns": position_columns,
     }
-    source, constants, origin = _momenta(file, declared, charges, masses)
+    source, constants, origin = momenta_of(file, declared, charges, masses)
     from coulex.reconstruction import Reconstruction
 
     with m.usage():
@@ -78,7 +78,15 @@ def invert(
         prior=believed,
     )
     command = canonical_command(context)
-    _produce(reconstruction, out, command, threads, resume, overwrite, json)
+    reconstruct(
+        reconstruction,
+        out,
+        command,
+        threads=threads,
+        resume=resume,
+        overwrite=overwrite,
+        json=json,
+    )
 
 
 def _check_prior(prior: str | None, molecule: str | None, geometry: dict[str, Any]) -> None:
@@ -111,7 +119,7 @@ def _check_out(out: Path, *, overwrite: bool, resume: bool) -> None:
         raise OutputError(msg)
 
 
-def _momenta(
+def momenta_of(
     file: Path, declared: dict[str, Any], charges: str | None, masses: str
 ) -> tuple["Source", dict[str, Any], dict[str, Any]]:
     """Return the events of a file, what they share, and where they come from."""
@@ -198,10 +206,11 @@ def _prior(
     return m.ensemble(name, geometry, None), about
 
 
-def _produce(
+def reconstruct(
     reconstruction: "Reconstruction",
     out: Path,
     command: str,
+    *,
     threads: int,
     resume: bool,
     overwrite: bool,
