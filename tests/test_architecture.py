@@ -80,6 +80,13 @@ MAY_IMPORT = {
     "coulex.events": {"coulex.dataset", "coulex.errors", "coulex.observables"},
     "coulex.summary": {"coulex.events", "coulex.observables", "coulex.units"},
     "coulex.plot": {"coulex.errors", "coulex.events", "coulex.observables", "coulex.units"},
+    "coulex.plot_folds": {
+        "coulex.explosions",
+        "coulex.geometry",
+        "coulex.inverse",
+        "coulex.molecule",
+        "coulex.plot",
+    },
     "coulex.plot_geometry": {
         "coulex.dataset",
         "coulex.errors",

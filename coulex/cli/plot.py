@@ -65,6 +65,33 @@ def geometry(file: File, out: o.Figure, overwrite: o.Overwrite = False) -> None:
     save(plot_geometry.geometry(dataset.open(file)), out)
 
 
+@app.command()
+def folds(
+    molecule: o.MoleculeName,
+    out: o.Figure,
+    charges: o.Charges = None,
+    overwrite: o.Overwrite = False,
+    json: o.Json = False,
+) -> None:
+    """Draw where three ions have several geometries of the same momenta, and the folds."""
+    _check(out, overwrite)
+    from coulex import plot_folds
+
+    from . import molecule as m
+    from .output import print_json
+
+    settings = {"units": None, "ignore_cell": False, "min_distance_angstrom": m.CLOSEST}
+    about, _ = m.read(molecule, False, settings)
+    with m.usage():
+        found = plot_folds.folds(m.charged(about, charges, False))
+    save(plot_folds.draw(found), out)
+    ratio, degrees = found.equilibrium()
+    if json:
+        said = {"file": str(out), "bond_ratio": ratio, "angle_degrees": degrees}
+        most = {"most_solutions": int(found.solutions.max())}
+        print_json({**said, "fold_degrees": found.angles(ratio), **most})
+
+
 def _events(file: Path) -> "Events":
     from coulex import dataset
     from coulex.events import of_dataset
