@@ -1,4 +1,4 @@
-"""Small linear algebra against numpy, on many matrices at a time and on those that are special."""
+"""Small linear algebra against numpy, also on matrices that are special."""
 
 import numpy as np
 import pytest

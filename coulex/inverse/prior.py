@@ -60,8 +60,8 @@ def _(ensemble: Gaussian, molecule: Molecule, positions) -> np.ndarray:
     a, b, c = values[:, 0], values[:, 1], values[:, 2] * np.sign(np.linalg.det(s))
     one, two, three, four = a + b + c, a - b - c, -a + b - c, -a - b + c
     nodes, weights = _QUADRATURE
-    # t = 1 on the circle of the two largest; the integrand falls from there, but hardly where x
-    # is the mirror image of x0
+    # t = 1 on the circle of the two largest; the integrand falls from there, but hardly so
+    # where x is the mirror image of x0
     fall = one - three
     reach = np.minimum(1.0, 60.0 / np.maximum(fall, 1e-300))
     far = reach[:, None] * (0.5 + 0.5 * nodes)
