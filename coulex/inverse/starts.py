@@ -25,9 +25,10 @@ def guesses(momenta, masses):
     powers = (-0.7, -0.4, -1.0, -0.2)
 
     def starts(event, number):
+        size = momenta.shape[1] * 3
         v, fast = velocity[event] / typical[event], speed[event] / typical[event]
         x = v * np.maximum(fast, 1e-3) ** powers[number % len(powers)]
-        drawn = random.normal(_SEED + number, 0, len(momenta), x[0].size, random.GEOMETRY)
+        drawn = random.normal(_SEED + number, 0, len(momenta), size, random.GEOMETRY)
         return x + min(0.05 + 0.1 * number, 0.6) * drawn[event].reshape(x.shape)
 
     return starts
