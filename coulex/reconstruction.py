@@ -23,7 +23,8 @@ from .dataset.exchange.labels import symbols_of
 from .dataset.solutions import has_solutions
 from .ensemble import Ensemble
 from .errors import InvalidDataError
-from .inverse.solutions import MOMENTUM_SUM, NO_MOMENTA, Solutions
+from .inverse import noise
+from .inverse.solutions import MOMENTUM_SUM, NO_ESTIMATE, NO_MOMENTA, Solutions
 from .kernels import simd
 from .molecule import Molecule
 
@@ -46,6 +47,7 @@ class Reconstruction:
     origin: dict[str, Any]  #: what the momenta come from, for the configuration
     tolerance: float = 1e-9  #: relative residual that a solution may have
     project: bool = False  #: take out a sum of the momenta of any size
+    noise: float | None = None  #: of each component of a momentum, relative to its length
     keep_all: bool = False  #: all solutions of an event, not only the most probable
     prior: tuple[Ensemble, Molecule] | None = None  #: None: that of `coulex.invert`
 
@@ -76,6 +78,7 @@ class Reconstruction:
             "inversion": {
                 "tolerance": self.tolerance,
                 "project": self.project,
+                "noise": self.noise,
                 "all": self.keep_all,
                 "prior": prior,
                 "block": _BLOCK,
@@ -93,7 +96,8 @@ class Reconstruction:
         """Return what an event takes in a file, if it has one solution."""
         ions = len(self.constants.get("masses", ())) or len(self.source.symbols)
         vectors = 3 + ("initial_positions" in self.source.by_event)
-        return 8 * (3 * ions * vectors + ions + 6)
+        estimate = 0 if self.noise is None else 3 * ions * (3 * ions + 1) + 3
+        return 8 * (3 * ions * vectors + ions + 6 + estimate)
 
     def events(self, given: dict[str, np.ndarray], *, threads: int | None = None):
         """Invert a block.
@@ -119,9 +123,16 @@ class Reconstruction:
             usable &= given["status"] == 0
         momenta[~usable] = np.nan
         sums = np.where(usable, relative_sums(momenta), 0.0)
-        off = usable & (sums > SUM_TOLERANCE) & (not self.project)
+        if self.noise is None:
+            off = usable & (sums > SUM_TOLERANCE) & (not self.project)
+        else:
+            large = noise.excess(momenta, self.noise) > noise.SUM_LIMIT
+            off = usable & large & (not self.project)
         out = usable & (sums > _SUM_ROUNDING) & ~off
-        momenta[out] = without_sum(momenta[out], masses)
+        if self.noise is None:
+            momenta[out] = without_sum(momenta[out], masses)
+        else:
+            momenta[out] = noise.without_sum(momenta[out], self.noise)
         rows = np.flatnonzero(usable & ~off)
         found = find(
             momenta[rows],
@@ -129,6 +140,7 @@ class Reconstruction:
             charges if charges.ndim == 1 else charges[rows],
             tolerance=self.tolerance,
             prior=self.prior,
+            noise=self.noise,
             threads=threads,
         )
         status = np.where(usable, MOMENTUM_SUM, NO_MOMENTA).astype(np.uint8)
@@ -151,6 +163,7 @@ class Reconstruction:
         if not self.keep_all:
             kept = np.flatnonzero(np.diff(event, prepend=-1))
         return {
+            **_estimates(found, rows, len(status)),
             "positions": positions,
             "n_solutions": numbers,
             "status": status,
@@ -163,14 +176,32 @@ class Reconstruction:
         }
 
 
-def find(momenta, masses, charges, *, tolerance, prior, threads) -> Solutions:
+def find(momenta, masses, charges, *, tolerance, prior, noise, threads) -> Solutions:
     """Call the inversion: the only place of the command line that does.
 
-    What a noise model or unknown charges need goes through here as well.
+    What unknown charges need goes through here as well.
     """
     from . import invert
 
-    return invert(momenta, masses, charges, tolerance=tolerance, prior=prior, threads=threads)
+    options = {} if noise is None else {"noise": noise}
+    return invert(
+        momenta, masses, charges, tolerance=tolerance, prior=prior, threads=threads, **options
+    )
+
+
+def _estimates(found: Solutions, rows, count: int) -> dict[str, np.ndarray]:
+    """Return estimates of the events `rows`, if there are any, as those of all events."""
+    estimate = found.estimate
+    if estimate is None:
+        return {}
+    out = {}
+    for name in ("positions", "covariance", "misfit", "weight", "status"):
+        part = getattr(estimate, name)
+        fill = NO_ESTIMATE if name == "status" else np.nan
+        whole = np.full((count, *part.shape[1:]), fill, part.dtype)
+        whole[rows] = part
+        out[f"estimate_{name}"] = whole
+    return out
 
 
 def relative_sums(momenta) -> np.ndarray:

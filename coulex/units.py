@@ -20,6 +20,10 @@ _SPELLINGS = {
         (("bohr", "a0", "au", "a.u.", "atomic unit of length"), 1.0),
         (("angstrom", "Å", "ang", "ångström"), ANGSTROM),
     ],
+    "area": [
+        (("bohr^2", "a0^2", "au", "a.u."), 1.0),
+        (("angstrom^2", "Å^2", "Å²"), ANGSTROM**2),
+    ],
     "momentum": [
         (("atomic unit of momentum", "au", "a.u.", "hbar/a0", "hbar/bohr"), 1.0),
         (("kg m/s", "kg*m/s", "kg m s^-1"), KG_M_PER_S),
@@ -44,7 +48,7 @@ def to_atomic(unit: str, quantity: str) -> float:
     ----------
     unit : str
         As a file or a user spells it; capitals and surrounding blanks do not matter.
-    quantity : {"length", "momentum", "charge", "mass"}
+    quantity : {"length", "area", "momentum", "charge", "mass"}
 
     Raises
     ------

@@ -1,6 +1,7 @@
 """`coulex invert`: momenta in, the geometries that explain them out."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +45,7 @@ def invert(
     first_bond: o.FirstBond = None,
     second_bond: o.SecondBond = None,
     angle: o.Angle = None,
+    noise: o.Noise = None,
     project: o.Project = False,
     all_: o.All = False,
     threads: o.Threads = 0,
@@ -54,6 +56,9 @@ def invert(
 ) -> None:
     """Find the geometries from which ions at rest fly apart with the momenta of a file."""
     check_choice(resume, overwrite)
+    if noise is not None and not 0 < noise < 1:
+        msg = f"--noise must be above 0 and below 1, got {noise:g}"
+        raise typer.BadParameter(msg)
     geometry = {"sigma": sigma, "radius": radius, "min_distance": min_distance}
     geometry |= {"first_bond": first_bond, "second_bond": second_bond, "angle": angle}
     _check_prior(prior, molecule, geometry)
@@ -74,6 +79,7 @@ def invert(
         constants=constants,
         origin=origin,
         project=project,
+        noise=noise,
         keep_all=all_,
         prior=believed,
     )
@@ -218,7 +224,7 @@ def reconstruct(
 ) -> None:
     """Make what is missing of a file, and print its round trip."""
     from coulex import dataset
-    from coulex.dataset import Target
+    from coulex.dataset import Target, estimates
     from coulex.reconstruction import SHARD_EVENTS, run
     from coulex.round_trip import check
 
@@ -248,7 +254,7 @@ def reconstruct(
             "the same command with --resume continues it"
         )
         raise Interrupted(msg, stop.code)
-    _say_sums(work, reconstruction.project)
+    _say_sums(work, reconstruction)
     data = dataset.open(out)
     table = check(data, threads=used)
     made = {
@@ -260,6 +266,8 @@ def reconstruct(
         "largest_momentum_sum": work.largest_sum if work.events else math.nan,
         "command": command,
     }
+    if reconstruction.noise is not None:
+        made["estimate"] = asdict(estimates.summary(data))
     tell(data, table, made, json=json)
     _fail_if_nothing_can_be_said(table)
 
@@ -274,13 +282,15 @@ def _prepare(reconstruction: "Reconstruction", threads: int) -> float:
     return seconds
 
 
-def _say_sums(work: "Work", project: bool) -> None:
+def _say_sums(work: "Work", reconstruction: "Reconstruction") -> None:
     """Warn of momenta that do not add up to zero."""
     if not work.sums:
         return
     from coulex.reconstruction import SUM_TOLERANCE
 
-    what = "taken out" if project else f"taken out up to {SUM_TOLERANCE:g}"
+    what = "taken out" if reconstruction.project else f"taken out up to {SUM_TOLERANCE:g}"
+    if reconstruction.noise is not None and not reconstruction.project:
+        what = "taken out as far as noise explains them"
     say(
         f"warning: the momenta of {work.sums} of {work.events} events do not add up to zero: "
         f"|Σp| up to {work.largest_sum:.1e} of |p|, {what}"

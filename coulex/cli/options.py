@@ -229,6 +229,15 @@ All = Annotated[bool, _option(_FILES, "Keep all solutions, not the most probable
 Project = Annotated[
     bool, _option(_ACCURACY, "Take out a sum of the momenta that is not zero.", "--project")
 ]
+Noise = Annotated[
+    float | None,
+    _option(
+        _ACCURACY,
+        "Of each component of a momentum, relative to its length: 0.01 is 1 %.",
+        min=0.0,
+        max=1.0,
+    ),
+]
 Limit = Annotated[
     float,
     _option(_ACCURACY, "Error in Å up to which a solution is the truth.", min=0.0),

@@ -81,6 +81,11 @@ def _print(data: "Dataset", table: "RoundTrip", made: dict[str, Any]) -> None:
         grid.add_row(name, value)
     if not data.configuration.get("inversion", {}).get("all", True):
         grid.add_row("in the file", "the most probable of each event; --all keeps all")
+    if "estimate" in made:
+        for name, number in made["estimate"]["status"].items():
+            grid.add_row(f"estimates: {name}", f"{number:,}")
+        for name, value in made["estimate"]["deviations"].items():
+            grid.add_row(f"median σ of {name}", f"{value:.3g}")
     if made.get("events_per_second"):
         grid.add_row("events inverted per second", f"{made['events_per_second']:,.0f}")
     grid.add_row("file", made["file"])

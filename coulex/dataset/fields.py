@@ -51,6 +51,11 @@ FIELDS = {
     "solution_weight": Field(("solutions",)),
     "solution_condition": Field(("solutions",)),
     "solution_sign": Field(("solutions",), kinds="iuf"),
+    "estimate_positions": Field(_VECTORS, "length"),  # of noisy momenta
+    "estimate_covariance": Field(("events", "ions", 3, "ions", 3), "area"),
+    "estimate_misfit": Field(("events",)),
+    "estimate_weight": Field(("events",)),
+    "estimate_status": Field(("events",), kinds="u"),
 }
 
 

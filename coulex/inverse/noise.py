@@ -65,7 +65,8 @@ def excess(momenta, noise) -> np.ndarray:
     p = np.asarray(momenta, float)
     sigma = np.sqrt((spread(p, noise) ** 2).sum(axis=1))
     total = norm(p.sum(axis=1), axis=1)
-    return np.divide(total, sigma, out=np.zeros(len(p)), where=sigma > 0)
+    with np.errstate(invalid="ignore"):  # of momenta that are no numbers
+        return np.divide(total, sigma, out=np.zeros(len(p)), where=sigma > 0)
 
 
 def estimate(

@@ -9,6 +9,7 @@ import numpy as np
 
 from coulex.inverse.solutions import STATUS
 
+from ..estimates import NAMES, has_estimates, status_words
 from ..solutions import coordinates_of, list_names, solution_blocks
 from ..store import Dataset
 from .source import EXPORT_EVENTS
@@ -21,18 +22,25 @@ def write_solutions(file: TextIO, data: Dataset) -> int:
     """Write all solutions that a set holds; return the number of events that have one.
 
     Columns are `event`, `rank`, the bonds (`r_CO_angstrom`) and angles (`angle_OCS_degrees`),
-    `weight`, `residual`, `condition`, `sign` and `status`, in words.
+    `weight`, `residual`, `condition`, `sign` and `status`, in words. Of noisy momenta, every
+    row says of its event the best estimate, its standard deviations (`sigma_r_CO_angstrom`)
+    and whether these are to be believed.
     """
     shape = coordinates_of(data)
     said = [name for name in _SAID if f"solution_{name}" in list_names(data)]
     header = ["event", "rank", *(c.column for c in shape), *said]
     header += ["status"] if "status" in data else []
+    noisy = has_estimates(data)
+    if noisy:
+        header += [f"{kind}_{c.column}" for c in shape for kind in ("estimate", "sigma")]
+        header += ["estimate_status"]
     file.write(",".join(header) + "\n")
     names = {code: name for code, (name, _) in STATUS.items()}
     written = 0
     wanted = ["solution_positions", *(f"solution_{name}" for name in said)]
     held = ["status"] if "status" in data else []
-    for first, events, found in solution_blocks(data, held, wanted, EXPORT_EVENTS):
+    own = list(NAMES) if noisy else []
+    for first, events, found in solution_blocks(data, [*held, *own], wanted, EXPORT_EVENTS):
         event = found["solution_event"]
         starts = np.flatnonzero(np.diff(event, prepend=-1))
         rank = (
@@ -47,6 +55,19 @@ def write_solutions(file: TextIO, data: Dataset) -> int:
             codes = events["status"][event - first].tolist()
             text = [names.get(code, f"status {code}") for code in codes]
             rows = ((*row, word) for row, word in zip(rows, text, strict=True))
+        if noisy:
+            more = _estimates(shape, *(events[name][event - first] for name in NAMES))
+            rows = ((*row, *others) for row, others in zip(rows, more, strict=True))
         file.write("".join(",".join(map(str, row)) + "\n" for row in rows))
         written += len(starts)
     return written
+
+
+def _estimates(shape, positions, covariance, status):
+    """Yield what rows say of the estimates of their events."""
+    columns = [
+        column.tolist()
+        for c in shape
+        for column in (c.values(positions), c.deviations(positions, covariance))
+    ]
+    return zip(*columns, status_words(status), strict=True)
