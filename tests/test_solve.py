@@ -81,6 +81,7 @@ def test_threads_and_blocks_do_not_matter(events, roots, monkeypatch):
             assert_array_equal(getattr(again, name), getattr(roots, name))
 
 
+@pytest.mark.slow  # a kernel of its own
 def test_charges_of_each_event_are_their_own(events, roots):
     _, p, starts = events
     factor = np.array([1.0, 2.0, 0.5])[np.arange(len(p)) % 3, None]
