@@ -27,10 +27,12 @@ from numba import literal_unroll
 from .compiled import compiled
 from .coulomb import forces, move, weighted_force
 from .simd import Rows, fma, load, select, splat, store
+from .typed import typed_once
 
 _LONGEST = 0.7  #: step in units of 1/k: at 1, infinity, the equation is singular
 
 
+@typed_once
 class Pair(NamedTuple):
     """A tableau with one row per stage; the last stage stands at the new positions."""
 

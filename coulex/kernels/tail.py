@@ -24,8 +24,10 @@ from numpy.polynomial.legendre import leggauss
 from .compiled import compiled
 from .coulomb import forces, move, weighted_force
 from .simd import Rows, fma, load, select, splat, sqrt, store
+from .typed import typed_once
 
 
+@typed_once
 class Ladder(NamedTuple):
     """The constants of all sweeps; rows are as long as the sweep with the most nodes."""
 
