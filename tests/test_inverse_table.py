@@ -8,6 +8,7 @@ import pytest
 from scipy.optimize import least_squares
 
 from coulex import frames, simulate
+from coulex.inverse import preimages
 from coulex.inverse import table as module
 from coulex.inverse.table import Table, table_of
 from coulex.units import ANGSTROM, U
@@ -88,9 +89,9 @@ def test_the_stated_error_holds_at_random_shapes(table):
     u, v = rng.uniform(-1, 1, (2, len(cell)))
     order, m, q = module._ratios(MASSES, CHARGES)
     truth = module._explode(chart, t + dt * u, angle + da * v, m, q, None)
-    tabulated, row, slope = np.empty((len(cell), 3, 4)), *np.empty((2, module._ROW))
+    tabulated, row, slope = np.empty((len(cell), 3, 4)), *np.empty((2, preimages.ROW))
     for n, k in enumerate(cell):
-        module._polynomials(table.coefficients[k], u[n], v[n], tabulated[n], row, slope)
+        preimages._polynomials(table.coefficients[k], u[n], v[n], tabulated[n], row, slope)
     assert np.abs(tabulated[:, 0] - truth).max() < table.error
     assert table.error < 1e-8
     assert list(order) == [1, 0, 2]
@@ -141,7 +142,7 @@ def test_nothing_is_missed_that_a_dense_grid_finds(table):
     grid = np.stack(np.meshgrid(t, angle, indexing="ij"), axis=-1).reshape(-1, 2)
     p = exact(box(60, 60))
     images, vectors = np.empty((len(p), 3)), np.empty((len(p), 2, 3))
-    module._image(images, vectors, np.ascontiguousarray(p[:, table.order]), m)
+    preimages.image(images, vectors, np.ascontiguousarray(p[:, table.order]), m)
     targets = vectors[:, :, 0] + 1j * vectors[:, :, 1]
     targets /= np.linalg.norm(targets, axis=1)[:, None]
     below = (targets[:, 0].conj() * targets[:, 1]).imag < 0
@@ -238,7 +239,7 @@ def test_shapes_at_a_fold_are_found(table):
         x = bent(*np.exp([(t + steps[:, 0]) / 2, -(t + steps[:, 0]) / 2]),
                  np.degrees(angle + steps[:, 1]))  # fmt: skip
         s, vectors = np.empty((4, 3)), np.empty((4, 2, 3))
-        module._image(s, vectors, np.ascontiguousarray(exact(x)[:, order]), m)
+        preimages.image(s, vectors, np.ascontiguousarray(exact(x)[:, order]), m)
         return np.cross(s[0] - s[1], s[2] - s[3]) @ s[0] / step**2
 
     for ratio in (0.6, 0.74, 1.0, 1.5):
