@@ -151,7 +151,7 @@ def test_the_rounding_of_float32_is_taken_out():
         ("ocs.h5 -o a.h5 --prior wigner", 2, "wigner"),
         ("ocs.h5 -o a.h5 --momentum-units au", 2, "is for tables and npz files"),
         ("ocs.h5 -o a.h5 --charges 2,2", 2, "but charges (2,)"),
-        ("ocs.h5 -o a.h5 --noise 0.01", 2, "No such option"),
+        ("ocs.h5 -o a.h5 --tau 0.01", 2, "No such option"),
         ("cut.h5 -o a.h5", 4, "cut.h5"),
         ("cut -o a.h5", 1, "cut does not exist"),
         ("p.csv -o a.h5", 1, "does not say in which unit its momenta are"),

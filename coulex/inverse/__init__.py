@@ -4,16 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .charges import Ranking, rank_charges
     from .identifiability import Identifiability, identify
     from .noise import estimate
 
 _HOMES = {
     "Identifiability": "identifiability",
+    "Ranking": "charges",
     "estimate": "noise",
     "identify": "identifiability",
+    "rank_charges": "charges",
 }
 
-__all__ = ["Identifiability", "estimate", "identify"]
+__all__ = ["Identifiability", "Ranking", "estimate", "identify", "rank_charges"]
 
 
 def __getattr__(name: str) -> Any:
