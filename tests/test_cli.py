@@ -405,7 +405,9 @@ def test_quickstart(tmp_path):
     result = coulex_("quickstart -o q")
     assert "100,000" in result.stdout
     made = {p.name for p in tmp_path.joinpath("q").iterdir()}
-    assert made == {"ocs.h5", "ker.png", "newton.png", "dalitz.png"}
+    figures = {f"{name}.png" for name in ("ker", "newton", "dalitz", "geometry", "folds")}
+    assert made == {"ocs.h5", "solutions.h5"} | figures
+    assert "100.00 % of 100,000, within 1e-06 Å" in result.stdout
     assert "q/ocs.h5 exists; --overwrite it" in coulex_("quickstart -o q", 1).stderr
     coulex_("quickstart -o q --overwrite")
     data = dataset.open("q/ocs.h5")

@@ -27,6 +27,9 @@ SUM_TOLERANCE = 1e-6
 _ROUNDING = 1e-12
 
 
+_HEAVY = 10_000  #: electron masses; below, it is hydrogen or helium
+
+
 def invert(
     momenta,
     masses,
@@ -113,6 +116,14 @@ def invert(
     if prior is not None:
         if len(prior[1].symbols) != len(m):
             msg = f"the prior has {len(prior[1].symbols)} atoms, the momenta {len(m)} ions"
+            raise ValueError(msg)
+        ratio = prior[1].with_charges(q[0]).ion_masses / m
+        light = m < _HEAVY  # of hydrogen, isotopes differ by factors
+        if not (light | ((ratio > 0.8) & (ratio < 1.25))).all():
+            msg = (
+                f"the prior is for {' '.join(prior[1].symbols)}, which the masses do not fit; "
+                "are the ions in the same order?"
+            )
             raise ValueError(msg)
         log_density(*prior, np.empty((0, len(m), 3)))  # one without is refused at once
     p[~known] = np.nan

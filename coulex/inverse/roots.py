@@ -27,6 +27,7 @@ Starts = Callable[[np.ndarray, int], np.ndarray]
 """Geometries (k, ions, 3) for the events of indices (k,), as the start of this number."""
 
 _REACH = 1.0  #: how far beyond a fold to look, in the size of the molecule
+_NEAR = 2e-3  #: distance to a known solution, in units of the size, that leads to it
 _SAME = 1e-6  #: relative distance up to which two geometries are one
 _MOST = 64  #: solutions of an event that are kept
 _PERMUTATIONS = 720  #: of identical ions that are tried, at most
@@ -100,9 +101,10 @@ def by_search(
     number = seen = 0
     while True:
         active = np.flatnonzero((idle < search.patience) & (starts < search.max_starts))
-        twins, beyond = kept.twins(seen, threads)
+        twins, beyond, far = kept.twins(seen, threads)
         seen = kept.size
         event = np.concatenate([active, twins])
+        near = np.concatenate([np.full(active.size, _NEAR), np.minimum(_NEAR, 0.1 * far)])
         if not event.size:
             return kept.found(starts, flat, threads)
         guesses = np.concatenate([sampler(active, number), beyond])
@@ -111,7 +113,7 @@ def by_search(
             p[event],
             masses,
             q[event] if q.ndim == 2 else q,
-            known=kept.known(event),
+            known=kept.known(event, near),
             threads=threads,
             residual=residual,
         )
@@ -155,12 +157,12 @@ class _Kept:
         )  # fmt: skip
         return new
 
-    def known(self, event) -> Known:
+    def known(self, event, near) -> Known:
         """Return what there is, for starts of these events."""
-        return Known(event, self.numbers, self.rows, self.positions)
+        return Known(event, near, self.numbers, self.rows, self.positions)
 
-    def twins(self, first: int, threads) -> tuple[np.ndarray, np.ndarray]:
-        """Return where twins of the solutions from the `first` on may lie, and their events.
+    def twins(self, first: int, threads) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return events, places and distances of twins of the solutions from the `first` on.
 
         The response of each solution is kept.
         """
@@ -178,7 +180,7 @@ class _Kept:
             self.positions, known,
         )  # fmt: skip
         near &= ~known
-        return event[near], beyond[near]
+        return event[near], beyond[near], np.abs(far[near])
 
     def found(self, starts, flat, threads) -> Found:
         """Return all of them in the order of the events."""

@@ -35,7 +35,6 @@ _SHORT = 1e-5  #: are good enough
 _ENOUGH = 1e-12  #: residual from which on a step has to halve it
 _EXACT = 3e-14  #: residual that is rounding
 _FLAT = 1e-4  #: of the residual, its part that the derivatives reach at a minimum
-_NEAR = 2e-3  #: distance to a known solution, in units of the size, that leads to it
 _ROUNDS = 100  #: simulations at most, for one start
 _POLISH = 10  #: of them tight ones, at most
 _LEAP = 0.5  #: largest relative change of a distance in one step
@@ -56,6 +55,7 @@ class Known(NamedTuple):
     """Solutions there are already: starts that come close to one go no further."""
 
     event: np.ndarray  #: (k,), of each start
+    near: np.ndarray  #: (k,), how close, in units of the size; a twin may be closer
     numbers: np.ndarray  #: (events,), of solutions
     rows: np.ndarray  #: (events, most), where they stand
     positions: np.ndarray  #: (rows, ions, 3), in the frame of the event's momenta
@@ -106,14 +106,15 @@ def solve(
     )
     if known is None:
         none = np.zeros(1, np.int64)
-        known = Known(np.zeros(count, np.int64), none, none[None], np.empty((0, ions, 3)))
+        which, near = np.zeros(count, np.int64), np.zeros(count)
+        known = Known(which, near, none, none[None], np.empty((0, ions, 3)))
     threads = threads or available_threads()
     block = max(16, min(_BLOCK * 3 // ions, -(-count // (2 * threads))))
     blocks = [slice(first, first + block) for first in range(0, count, block)]
 
     def work(part):
         own = q[part] if len(q) > 1 else q
-        there = known._replace(event=known.event[part])
+        there = known._replace(event=known.event[part], near=known.near[part])
         _Block(steps, proof, x[part], p[part], own, there, residual).solve(roots, part)
 
     if threads == 1 or len(blocks) == 1:
@@ -238,7 +239,8 @@ def _aim(x, active, masses, ways, directions):
     """Write along what to differentiate: all changes of a geometry but its gauge.
 
     Rows of `ways` are changes of x, `directions` the same for the simulator. Both have the
-    length of x, mass-weighted.
+    length of x, mass-weighted. Ions on a line have one direction more, since no rotation about
+    it moves them: one bend out of a plane is left out, whichever that is.
     """
     ions = masses.size
     root = np.sqrt(masses)
@@ -257,11 +259,32 @@ def _aim(x, active, masses, ways, directions):
                 known[0, 3 + axis, 3 * i + one] = -root[i] * here[3 * i + two]
                 known[0, 6, 3 * i + axis] = root[i] * here[3 * i + axis]
         orthonormalize(known, nothing, ranks)
+        if ranks[0] == 6:
+            _bend(here, root, known[0, 6])
+            orthonormalize(known, nothing, ranks)
         complement(known, ways[a : a + 1])
         for c in range(ways.shape[1]):
             for k in range(3 * ions):
                 ways[a, c, k] *= np.sqrt(size) / root[k // 3]
                 directions[a, c, k] = ways[a, c, k]
+
+
+@compiled
+def _bend(x, root, row):
+    """Write a displacement across the line of collinear ions, different for each."""
+    ions = root.size
+    far = 0
+    for i in range(ions):
+        if dot(x[3 * i : 3 * i + 3], x[3 * i : 3 * i + 3]) > dot(
+            x[3 * far : 3 * far + 3], x[3 * far : 3 * far + 3]
+        ):
+            far = i
+    line = x[3 * far : 3 * far + 3]
+    least = np.abs(line).argmin()
+    one, two = (least + 1) % 3, (least + 2) % 3
+    for i in range(ions):
+        row[3 * i + one] = root[i] * (1 + i * i) * line[two]
+        row[3 * i + two] = -root[i] * (1 + i * i) * line[one]
 
 
 @compiled
@@ -311,7 +334,7 @@ def _project(unit, gap, slope):
 def _step(
     active, p, changes, ways, momenta, masses, charges,
     x, best, gap, slope, best_ways, square, damping, predicted, state, turn,
-    event, numbers, rows, known,
+    event, near, numbers, rows, known,
 ):  # fmt: skip
     """Judge what each simulation gave, keep it where it is better, and choose the next."""
     ions, unknowns = masses.size, ways.shape[1]
@@ -333,7 +356,7 @@ def _step(
                 damping[n, 0] *= max(1.0 / 30.0, 1.0 - (2.0 * gain - 1.0) ** 3)
             damping[n, 1] = 2.0
             if new < 1e-4 and _is_known(
-                best[n], turn[n], masses, numbers, rows, known, event[n]
+                best[n], turn[n], masses, numbers, rows, known, event[n], near[n]
             ):
                 state[n] = KNOWN
                 continue
@@ -374,7 +397,7 @@ def _step(
 
 
 @compiled
-def _is_known(x, turn, masses, numbers, rows, known, event):
+def _is_known(x, turn, masses, numbers, rows, known, event, near):
     """Return whether a geometry, turned to the frame of P, is close to a known solution."""
     for s in range(numbers[event]):
         other = known[rows[event, s]]
@@ -386,7 +409,7 @@ def _is_known(x, turn, masses, numbers, rows, known, event):
                     here += turn[k, axis] * x[3 * i + k]
                 apart += masses[i] * (here - other[i, axis]) ** 2
                 size += masses[i] * other[i, axis] ** 2
-        if apart < _NEAR * _NEAR * size:
+        if apart < near * near * size:
             return True
     return False
 
