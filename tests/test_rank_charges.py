@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from inverting import run
 
-from coulex import Equilibrium, Gaussian, Molecule, simulate
+from coulex import Equilibrium, Gaussian, Molecule, dataset, simulate
 from coulex.geometry import coordinates
 from coulex.inverse import rank_charges
 from coulex.units import ANGSTROM
@@ -63,3 +64,34 @@ def test_without_a_prior_or_with_bad_momenta_nothing_is_ranked():
         rank_charges(p, prior=PRIOR, up_to=11)
     with pytest.raises(ValueError, match=r"\(n, 3, 3\)"):
         rank_charges(p[:, :2], prior=PRIOR, up_to=2)
+
+
+@pytest.mark.usefixtures("_in_a_folder")
+def test_the_command_tells_charges_and_inverts_with_them():
+    np.savez("a.npz", momenta=events((2, 1, 2)), momenta_units="au", numbers=OCS.numbers)
+    prior = "--prior gaussian --sigma 0.1 --molecule OCS"
+    said = run(f"invert a.npz -o a.h5 --charges unknown --max-charge 2 {prior}")
+    assert "O 2, C 1, S 2: probability 1" in said.stderr
+    assert "O1+ and S2+ have the same m/q" in said.stderr
+    data = dataset.verify("a.h5")
+    assert data["charges"].tolist() == [2, 1, 2]
+    assert data.configuration["charges"]["up_to"] == 2
+
+
+@pytest.mark.usefixtures("_in_a_folder")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--charges unknown", "needs --max-charge"),
+        ("--charges unknown --max-charge 2", "needs a --prior"),
+        ("--charges 1,1,1 --max-charge 2", "goes with --charges unknown"),
+    ],
+)
+def test_options_of_unknown_charges(options, message):
+    np.savez("a.npz", momenta=np.zeros((1, 3, 3)), momenta_units="au", numbers=OCS.numbers)
+    assert message in run(f"invert a.npz -o a.h5 {options}", 2).stderr
+
+
+@pytest.fixture
+def _in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)

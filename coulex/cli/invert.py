@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from coulex.molecule import Molecule
     from coulex.reconstruction import Reconstruction, Work
 
+_RANKED = 200  # events that charges are told from
 _TABLES = (".csv", ".txt", ".dat", ".npz", ".xyz", ".extxyz")
 
 
@@ -32,6 +33,7 @@ def invert(
     ],
     out: o.Out,
     charges: o.Charges = None,
+    max_charge: o.MaxCharge = None,
     masses: o.Masses = "isotope",
     momentum_units: MomentumUnits = None,
     columns: ColumnNames = None,
@@ -69,11 +71,15 @@ def invert(
         "position_units": position_units,
         "position_columns": position_columns,
     }
+    unknown = _are_unknown(charges, max_charge, prior)
     source, constants, origin = momenta_of(file, declared, charges, masses)
     from coulex.reconstruction import Reconstruction
 
     with m.usage():
         believed = _prior(prior, molecule, geometry, origin, source)
+        if unknown and believed and max_charge:
+            constants, said = _ranked(source, believed, max_charge, threads)
+            origin["charges"] = said
     reconstruction = Reconstruction(
         source=source,
         constants=constants,
@@ -93,6 +99,71 @@ def invert(
         overwrite=overwrite,
         json=json,
     )
+
+
+def _are_unknown(charges: str | None, max_charge: int | None, prior: str | None) -> bool:
+    """Return whether charges are to be found, and refuse what does not go with that."""
+    if charges != "unknown":
+        if max_charge is not None:
+            msg = "--max-charge goes with --charges unknown"
+            raise typer.BadParameter(msg)
+        return False
+    if max_charge is None:
+        msg = "--charges unknown needs --max-charge, the highest that an ion may have"
+        raise typer.BadParameter(msg)
+    if prior is None:
+        msg = "--charges unknown needs a --prior: any charges have a geometry"
+        raise typer.BadParameter(msg)
+    return True
+
+
+def _ranked(
+    source: "Source", prior: "tuple[Ensemble, Molecule]", max_charge: int, threads: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what ions have in common, of the most probable charges, and how it was told."""
+    import numpy as np
+
+    from coulex.errors import InvalidDataError
+    from coulex.inverse import rank_charges
+    from coulex.reconstruction import relative_sums, without_sum
+
+    from .produce import threads_of
+
+    molecule = prior[1]
+    block = next(source.blocks(_RANKED), None)
+    momenta = np.empty((0, 0, 3)) if block is None else block["momenta"].astype(float)
+    good = np.asarray(np.isfinite(momenta).all(axis=(1, 2)))
+    momenta = momenta[good & (relative_sums(np.where(good[:, None, None], momenta, 0)) < 1e-6)]
+    if not len(momenta):
+        msg = "no event has momenta to tell charges from"
+        raise InvalidDataError(msg)
+    momenta = without_sum(momenta, molecule.masses)
+    said = rank_charges(momenta, prior=prior, up_to=max_charge, threads=threads_of(threads))
+    best = (said.log_evidence == said.log_evidence.max(axis=1, keepdims=True)).mean(axis=0)
+    say(f"charges by their evidence under the prior, from {len(momenta)} events")
+    for charge, share, probability in list(
+        zip(said.charges, best, said.probability, strict=True)
+    )[:6]:
+        named = ", ".join(f"{s} {q:g}" for s, q in zip(molecule.symbols, charge, strict=True))
+        say(
+            f"  {named}: probability {probability:.3g}, first in {100 * share:.0f} % of events"
+        )
+    for one, two in said.ambiguous:
+        names = (f"{molecule.symbols[ion]}{charge}+" for ion, charge in (one, two))
+        say(f"  {' and '.join(names)} have the same m/q")
+    charged = molecule.with_charges(said.charges[0].tolist())
+    constants = {
+        "masses": np.asarray(charged.ion_masses, np.float64),
+        "charges": np.asarray(charged.charges, np.float64),
+        "numbers": np.asarray(charged.numbers, np.int32),
+    }
+    about = {
+        "up_to": max_charge,
+        "events": len(momenta),
+        "probability": float(said.probability[0]),
+        "first_in": float(best[0]),
+    }
+    return constants, about
 
 
 def _check_prior(prior: str | None, molecule: str | None, geometry: dict[str, Any]) -> None:
@@ -159,7 +230,9 @@ def momenta_of(
         msg = f"{file} holds no momenta"
         raise InvalidDataError(msg)
     with m.usage():
-        constants = {**source.constants, **constants_of(source, charges, masses, file)}
+        constants = dict(source.constants)
+        if charges != "unknown":
+            constants |= constants_of(source, charges, masses, file)
     known = {n: a for n, a in constants.items() if n in ("masses", "charges", "numbers")}
     origin["measured"] = {
         "format": source.format,
