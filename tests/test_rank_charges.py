@@ -75,7 +75,7 @@ def test_the_command_tells_charges_and_inverts_with_them():
     assert "O1+ and S2+ have the same m/q" in said.stderr
     data = dataset.verify("a.h5")
     assert data["charges"].tolist() == [2, 1, 2]
-    assert data.configuration["charges"]["up_to"] == 2
+    assert data.configuration["ranking"]["up_to"] == 2
 
 
 @pytest.mark.usefixtures("_in_a_folder")

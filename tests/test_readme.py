@@ -9,10 +9,12 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_the_python_of_the_readme_prints_its_output():
-    code, expected = re.search(
-        r"```python\n(.*?)```\n\n```\n(.*?)```", README.read_text(), re.DOTALL
-    ).groups()
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(code, "README.md", "exec"), {})
-    assert printed.getvalue() == expected
+    pattern = r"```python\n(.*?)```\n(?:[^`]*?)\n```\n(.*?)```"
+    blocks = re.findall(pattern, README.read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    known = {}  # a block goes on where the one before it ended
+    for code, expected in blocks:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, "README.md", "exec"), known)
+        assert printed.getvalue() == expected

@@ -79,7 +79,7 @@ def invert(
         believed = _prior(prior, molecule, geometry, origin, source)
         if unknown and believed and max_charge:
             constants, said = _ranked(source, believed, max_charge, threads)
-            origin["charges"] = said
+            origin["ranking"] = said
     reconstruction = Reconstruction(
         source=source,
         constants=constants,
