@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from geometries import bent, box
 from scipy.optimize import least_squares
 
 from coulex import frames, simulate
@@ -20,22 +21,6 @@ CHARGES = np.array([2.0, 2.0, 2.0])
 @pytest.fixture(scope="module")
 def table():
     return Table.build(MASSES, CHARGES)
-
-
-def bent(first, second, degrees):
-    """Return geometries (n, 3, 3) in bohr, of two bonds of the middle ion and their angle."""
-    first, second, degrees = np.broadcast_arrays(first, second, degrees)
-    angle = np.radians(degrees)
-    x = np.zeros((first.size, 3, 3))
-    x[:, 0, 0] = first
-    x[:, 2, 0], x[:, 2, 1] = second * np.cos(angle), second * np.sin(angle)
-    return x * ANGSTROM
-
-
-def box(seed, count, degrees=(90.0, 180.0)):
-    """Return the box of geometries that inversions of OCS are compared on."""
-    rng = np.random.default_rng(seed)
-    return bent(*rng.uniform(0.8, 3.0, (2, count)), rng.uniform(*degrees, count))
 
 
 def exact(positions, masses=MASSES, charges=CHARGES):
