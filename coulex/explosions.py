@@ -22,7 +22,9 @@ STATUS = {
 }
 
 _BLOCK = 1 << 13  #: events at most that a thread takes at a time
-_DIRECTIONS = 13  #: at most at a time; with more, the forces of all stages outgrow the cache
+#: at a time; kernels are compiled for these numbers alone, and filled up. With more than the
+#: last, the forces of all stages outgrow the cache.
+_DIRECTIONS = (2, 3, 5, 8, 13)
 _CARE = 30.0  #: events that miss the tolerance are tried once more, so much more finely
 
 
@@ -187,9 +189,9 @@ class Run:
         if directions is None:
             directions = np.empty((len(x), 0, 7 * x.shape[1]))
         along = directions.shape[1]
-        if along > _DIRECTIONS:
-            parts = -(-along // _DIRECTIONS)
-            size = -(-along // parts)  # so that one kernel serves all parts
+        parts = -(-along // _DIRECTIONS[-1])
+        size = next((n for n in _DIRECTIONS if n * parts >= along), 0)
+        if along and along != size:
             padded = np.zeros((len(x), parts * size, directions.shape[2]))
             padded[:, :along] = directions
             done = [self(x, p, q, part) for part in np.split(padded, parts, axis=1)]

@@ -16,9 +16,7 @@ import numpy as np
 from coulex.explosions import checked, runner
 from coulex.linear import complement, orthonormalize
 
-#: of the simulation that is differentiated: derivatives are right to 1e-8
-_TOLERANCE = 1e-7
-_TIGHT = 1e-13  #: of the one for second differences, the same as that which proves solutions
+_TIGHT = 1e-13  #: of the simulation for second differences, as of that which proves solutions
 
 #: share of the size by which a geometry is bent to find the curvature
 _BEND = 1e-2
@@ -83,7 +81,7 @@ def response(positions, masses, charges, *, threads=None) -> Response:
     """
     x, _, m, q = checked(positions, None, masses, charges)
     count, ions, _ = x.shape
-    run, root = runner(m, tolerance=_TOLERANCE, threads=threads), np.sqrt(m)[:, None]
+    run, root = runner(m, threads=threads), np.sqrt(m)[:, None]
     middle = np.einsum("nik,i->nk", x, m)[:, None] / m.sum()
     u = (x - middle) * root
     size = np.linalg.norm(u, axis=(1, 2))
