@@ -210,7 +210,7 @@ def test_kernels_and_explosions_without_the_compiler(tmp_path):
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         # in Python, ten thousand steps and many forms of one array take their time
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *names]
+        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *names]
         + ["-k", "not bound and not any_form"],
         env=environment,
         cwd=ROOT,
