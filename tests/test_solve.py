@@ -116,7 +116,8 @@ def test_starts_without_a_size_are_stuck_and_harm_nobody(events, roots):
 def test_known_solutions_stop_starts_that_lead_there(events, roots):
     _, p, starts = events
     every = np.arange(len(p))
-    known = Known(every, (every % 2), every[:, None], roots.positions)
+    near = np.full(len(p), 2e-3)
+    known = Known(every, near, (every % 2), every[:, None], roots.positions)
     again = solve(starts, p, MASSES, CHARGES, known=known)
     assert_array_equal(again.outcome[1::2], KNOWN)
     assert_array_equal(again.positions[::2], roots.positions[::2])
