@@ -1,0 +1,99 @@
+"""What a model sees of the data: arrays of a file turned into samples and conditions.
+
+A representation is a set of plain numbers that are kept with the model, so that a model that
+is read back knows its units, frame and conditions. A sample `x` may be positions, an
+environment, a sequence or voxels; a condition is a vector, of length zero where there is none.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: filled by the classes themselves, keyed by `kind`
+REPRESENTATIONS: dict[str, type["Representation"]] = {}
+
+
+class Batch(NamedTuple):
+    """Samples and their conditions."""
+
+    x: Tensor  #: (m, *shape)
+    condition: Tensor  #: (m, condition_size)
+
+
+class Representation(ABC):
+    """How arrays become samples with conditions.
+
+    Subclasses are frozen dataclasses that check themselves, set `kind`, and take from
+    `describe` what `of` needs.
+
+    Attributes
+    ----------
+    kind : str
+    needs : tuple of str
+        The arrays, by their names in a file, that `encode` reads.
+    shape : tuple of int
+        Of one sample.
+    condition_size : int
+    """
+
+    kind: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls) -> None:
+        REPRESENTATIONS[cls.kind] = cls
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of one sample."""
+
+    @property
+    @abstractmethod
+    def condition_size(self) -> int:
+        """Return the length of a condition."""
+
+    @abstractmethod
+    def encode(
+        self, arrays: Mapping[str, np.ndarray], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Turn arrays of events into samples and conditions.
+
+        Parameters
+        ----------
+        arrays : mapping
+            By name, as in a file, `needs` among them; constants have no axis of events.
+        rng : numpy.random.Generator
+            For what is drawn anew in each epoch: noise, permutations. A representation that
+            draws nothing sets `draws` to False, and is encoded once.
+
+        Returns
+        -------
+        x : (m, *shape) array
+        condition : (m, condition_size) array
+        """
+
+    @property
+    def draws(self) -> bool:
+        """Return whether `encode` draws random numbers."""
+        return False
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return, ready for JSON, what `of` needs to make this representation again."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, description: Mapping[str, Any]) -> "Representation":
+        """Make the representation that was described."""
+
+
+def as_batch(x: np.ndarray, condition: np.ndarray) -> Batch:
+    """Return single-precision tensors of what `encode` gives."""
+    return Batch(
+        torch.from_numpy(np.ascontiguousarray(x, np.float32)),
+        torch.from_numpy(np.ascontiguousarray(condition, np.float32)),
+    )
