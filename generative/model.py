@@ -85,7 +85,7 @@ class Options:
 class Model(nn.Module, ABC):
     """A distribution p(sample | condition) with learnable parameters.
 
-    Subclasses are final. They set `name` and `Options`, and implement `_loss` and `_sample`;
+    Subclasses are final. They set `name` and `options_type`, and implement `_loss` and `_sample`;
     those that know their density, or a bound of it, implement `_log_prob` as well.
 
     Parameters
@@ -102,7 +102,7 @@ class Model(nn.Module, ABC):
     """
 
     name: ClassVar[str]
-    Options: ClassVar[type[Options]]
+    options_type: ClassVar[type[Options]]
     representations: ClassVar[tuple[str, ...]] = ("geometry",)  #: kinds that it can be given
     standardised: ClassVar[bool] = True  #: False: `_loss` sees samples as they are
     centre: Tensor
