@@ -22,6 +22,7 @@ from .kernels.compiled import compiled
 #: what a number is drawn for; a new use takes the next number, and none is ever reassigned
 GEOMETRY = 0
 ORIENTATION = 1
+SPLIT = 2  #: whether a model is trained, validated or tested with an event
 
 # Words are kept in uint64, masked: a product of two of them fits, and so nothing overflows
 # where numpy, with the compiler switched off, would warn.

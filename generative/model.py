@@ -57,6 +57,10 @@ class Options:
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: what `generative.train.Training` and the representation are to be with a preset, or,
+    #: under "default", without one
+    TRAINING: ClassVar[dict[str, dict[str, Any]]] = {}
+    REPRESENTATION: ClassVar[dict[str, dict[str, Any]]] = {}
 
     @classmethod
     def preset(cls, name: str | None, **changes: Any) -> "Options":
@@ -85,8 +89,8 @@ class Options:
 class Model(nn.Module, ABC):
     """A distribution p(sample | condition) with learnable parameters.
 
-    Subclasses are final. They set `name` and `options_type`, and implement `_loss` and `_sample`;
-    those that know their density, or a bound of it, implement `_log_prob` as well.
+    Subclasses are final. They set `name` and `options_type`, and implement `_loss` and
+    `_sample`; those that know their density, or a bound of it, implement `_log_prob` as well.
 
     Parameters
     ----------
