@@ -166,8 +166,8 @@ def test_a_table_without_header_is_read_by_numbers(tmp_path):
         ("phx,phy,phz\n1,2,inf\n", "line 2, column 3: inf"),
         ("phx,phy\n1,2\n", "lacks phz; each ion needs x, y and z"),
         ("phx,phy,phz,phx\n1,2,3,4\n", r"several columns \['phx'\]"),
-        ("event,phx,phy,phz\n1,2,3,4\n", "column 'event' is not the like of .* --columns"),
-        ("pqqx,pqqy,pqqz\n1,2,3\n", "'pqqx' is not the like of"),
+        ("event,phx,phy,phz\n1,2,3,4\n", "column 'event' is named neither like .* --columns"),
+        ("pqqx,pqqy,pqqz\n1,2,3\n", "'pqqx' is named neither like"),
         ("cx,cy,cz,ox,oy,oz,pcx,pcy,pcz\n", "positions of c o, but momenta pc"),
     ],
 )

@@ -281,7 +281,7 @@ def test_no_events():
         ({"momenta": np.zeros((2, 1, 3)), "masses": [1.0], "charges": [1.0]}, "two ions"),
         ({"masses": MASSES[:2]}, "3 ions, but masses"),
         ({"charges": [2.0, 0.0, 2.0]}, "charges must be positive"),
-        ({"charges": [2.0, -1.0, 2.0]}, "charges"),
+        ({"charges": [2.0, -1.0, 2.0]}, "attract one another have no inversion"),
         ({"charges": np.ones((5, 3))}, r"charges \(5, 3\)"),
         (
             {"prior": (Gaussian(sigma=0.1), Molecule.named("CH4"))},

@@ -130,6 +130,10 @@ def test_what_is_there_is_refused_replaced_or_resumed(monkeypatch):
     said = run("invert ocs.h5 -o a.h5 --resume --all", 4).stderr
     assert "inversion.all: False here, True now" in said
     assert digest("a.h5") == before
+    measured = digest("ocs.h5")
+    said = run("invert ocs.h5 -o ./ocs.h5 --overwrite", 1).stderr
+    assert "the momenta come from ocs.h5" in said
+    assert digest("ocs.h5") == measured
     run("invert ocs.h5 -o a.h5 --overwrite --all")
     assert digest("a.h5") != before
     assert "give one of them" in run("invert ocs.h5 -o a.h5 --resume --overwrite", 2).stderr

@@ -253,7 +253,8 @@ def constants_of(
     molecule = Molecule.of(symbols, np.zeros((len(symbols), 3)))
     if masses == "average":
         molecule = molecule.with_average_masses()
-    molecule = molecule.with_charges(given)
+    # data may have any signs; who computes with them says what does not go
+    molecule = molecule.with_charges(given, allow_attraction=True)
     return {
         "masses": np.asarray(molecule.ion_masses, np.float64),
         "charges": np.asarray(molecule.charges, np.float64),

@@ -64,7 +64,7 @@ def invert(
     geometry = {"sigma": sigma, "radius": radius, "min_distance": min_distance}
     geometry |= {"first_bond": first_bond, "second_bond": second_bond, "angle": angle}
     _check_prior(prior, molecule, geometry)
-    _check_out(out, overwrite=overwrite, resume=resume)
+    _check_out(out, file, overwrite=overwrite, resume=resume)
     declared = {
         "momentum_units": momentum_units,
         "columns": columns,
@@ -184,12 +184,15 @@ def _check_prior(prior: str | None, molecule: str | None, geometry: dict[str, An
         raise typer.BadParameter(msg)
 
 
-def _check_out(out: Path, *, overwrite: bool, resume: bool) -> None:
+def _check_out(out: Path, file: Path, *, overwrite: bool, resume: bool) -> None:
     """Refuse an output that cannot be made before the momenta are read."""
     from coulex.errors import OutputError
 
     if not out.parent.is_dir():
         msg = f"cannot write {out}: {out.parent} is no folder; make it first"
+        raise OutputError(msg)
+    if out.exists() and file.exists() and out.samefile(file):
+        msg = f"the momenta come from {file}, which cannot be the output too"
         raise OutputError(msg)
     if out.exists() and not (overwrite or resume):
         msg = f"{out} exists; --overwrite it, or choose another name"

@@ -106,9 +106,13 @@ def invert(
         msg = f"momenta must have shape (n, ions, 3), got {p.shape}"
         raise ValueError(msg)
     known = np.asarray(np.isfinite(p).all(axis=(1, 2)))
-    _, _, m, q = checked(np.where(known[:, None, None], p, 0.0), None, masses, charges)
+    finite = np.where(known[:, None, None], p, 0.0)
+    _, _, m, q = checked(finite, None, masses, charges, allow_attraction=True)
     if not (q > 0).all():
-        msg = "charges must be positive: an ion without charge does not say where it was"
+        msg = (
+            "charges must be positive: an ion without charge does not say where it was, and "
+            "ions that attract one another have no inversion"
+        )
         raise ValueError(msg)
     if not tolerance > 0 or not 0 <= bounds[0] < bounds[1]:
         msg = f"tolerance must be positive, bounds ascend; got {tolerance} and {bounds}"

@@ -16,11 +16,12 @@ from itertools import permutations, product
 
 import numpy as np
 
+from coulex.explosions import simulate
 from coulex.kernels.compiled import compiled
 from coulex.linear import best_rotation
 
 from .response import Response, across_fold, joined, response
-from .solve import CONVERGED, KNOWN, STATIONARY, Known, solve
+from .solve import CONVERGED, KNOWN, PROOF, STATIONARY, Known, solve
 from .table import table_of
 
 Starts = Callable[[np.ndarray, int], np.ndarray]
@@ -66,9 +67,9 @@ def by_formula(momenta, masses, charges, *, threads=None) -> Found:
     away = p[:, 0] / np.linalg.norm(p[:, 0], axis=1, keepdims=True)
     shares = np.array([m[1], -m[0]]) / m.sum()
     x = away[:, None] * shares[:, None] * distance[:, None, None]
-    taken = response(x, m, q, threads=threads)
-    gap = np.linalg.norm(taken.momenta - p, axis=(1, 2)) / np.linalg.norm(p, axis=(1, 2))
-    every = np.arange(len(p))
+    again = simulate(x, m, q, tolerance=PROOF, threads=threads).momenta
+    gap = np.linalg.norm(again - p, axis=(1, 2)) / np.linalg.norm(p, axis=(1, 2))
+    every, taken = np.arange(len(p)), response(x, m, q, threads=threads)
     return Found(every, x, gap, taken, np.ones(len(p), np.int64), np.zeros(len(p), bool))
 
 

@@ -28,7 +28,7 @@ from .steps import CONVERGED, KNOWN, STATIONARY, STUCK, aim, begin, improve, ste
 _RUNNING = 4
 
 _ROUGH = 1e-4  #: tolerance of the steps: real errors are a thousand times smaller, or more
-_TOLERANCE = 1e-13  #: of the simulation that proves a geometry
+PROOF = 1e-13  #: tolerance of the simulation that proves a geometry
 _ROUNDS = 100  #: simulations at most, for one start
 _POLISH = 10  #: of them tight ones, at most
 _BLOCK = 2048  #: starts that a thread follows together
@@ -89,7 +89,7 @@ def solve(
     Damping follows H. B. Nielsen, IMM-REP-1999-05, Technical University of Denmark (1999).
     """
     x, p, m, q = checked(starts, momenta, masses, charges)
-    steps, proof = (runner(m, tolerance=t, threads=1) for t in (_ROUGH, _TOLERANCE))
+    steps, proof = (runner(m, tolerance=t, threads=1) for t in (_ROUGH, PROOF))
     count, ions, _ = x.shape
     roots = Roots(
         np.full(x.shape, np.nan),

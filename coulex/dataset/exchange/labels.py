@@ -107,7 +107,11 @@ _ADVICE = "say which are which with --columns and --position-columns"
 
 
 def _unknown(name: str) -> str:
-    return f"column {name.strip()!r} is not the like of cx or ph2z; {_ADVICE}"
+    name = name.strip()
+    return (
+        f"column {name!r} is named neither like a position, cx, nor like a momentum, ph2z; "
+        f"{_ADVICE}"
+    )
 
 
 def _named(stems: Sequence[str], prefix: str) -> Columns | None:
