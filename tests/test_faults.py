@@ -138,13 +138,18 @@ def test_no_room_is_noticed_before_computing():
 
 
 def test_two_runs_into_one_target():
-    first = start(*LONG, "-o", "ocs.h5")
+    longer = [*LONG, "-n", "400000", "-o", "ocs.h5"]
+    first = start(*longer)
     wait_for_shards("ocs.h5", 1, first)
-    _, err = finish(start(*LONG, "-o", "ocs.h5", "--resume"), 1)
+    first.send_signal(signal.SIGSTOP)  # or it may be done before the second has started
+    try:
+        _, err = finish(start(*longer, "--resume"), 1)
+    finally:
+        first.send_signal(signal.SIGCONT)
     assert "ocs.h5" in err
     assert "already" in err
     finish(first)
-    assert dataset.verify("ocs.h5").n_events == 100_000
+    assert dataset.verify("ocs.h5").n_events == 400_000
 
 
 def test_resume_of_another_run_lists_what_differs():
