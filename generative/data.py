@@ -236,14 +236,15 @@ class Stream:
     def _pools(self, epoch: int | None) -> Iterator[Batch]:
         """Yield the part in pools that are encoded, shuffled and on the device."""
         order = self._firsts
-        rng = np.random.default_rng([self.seed, _FIXED if epoch is None else epoch])
+        key = [self.seed, _FIXED if epoch is None else epoch]
+        shuffle, draws = (np.random.default_rng([*key, purpose]) for purpose in (0, 1))
         single = len(self._firsts) <= self._pool_blocks
         if epoch is not None and not single:
-            order = rng.permutation(order)
+            order = shuffle.permutation(order)
         for start in range(0, len(order), self._pool_blocks):
-            pool = self._encoded(order[start : start + self._pool_blocks], rng, single)
+            pool = self._encoded(order[start : start + self._pool_blocks], draws, single)
             if epoch is not None:
-                rows = torch.from_numpy(rng.permutation(len(pool.x))).to(self.device)
+                rows = torch.from_numpy(shuffle.permutation(len(pool.x))).to(self.device)
                 pool = Batch(*(t[rows] for t in pool))
             yield pool
 

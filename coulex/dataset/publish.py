@@ -87,7 +87,7 @@ def publish(path: Path, work: Path, plan: Plan) -> None:
         part.verify_all()
     _write_manifest(work, plan)
     if work != path:
-        _swap(path, work)
+        swap(path, work)
     (path / PLAN).unlink()
 
 
@@ -160,8 +160,8 @@ def _write_manifest(work: Path, plan: Plan) -> None:
     write_json(work / MANIFEST, manifest | {"sha256": manifest_digest(manifest)})
 
 
-def _swap(path: Path, work: Path) -> None:
-    """Put the finished folder `work` in the place of `path`.
+def swap(path: Path, work: Path) -> None:
+    """Put a finished folder `work` in the place of `path`, which may be there already.
 
     Folders cannot be exchanged in one step everywhere: killed between the two renames, only
     `work` is left, complete, and `finalize` or --resume puts it in place.
