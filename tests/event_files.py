@@ -1,12 +1,15 @@
 """Small sets of events for the tests of the store; each shard follows from its number."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 
 from coulex.dataset import Shard, Target
+from coulex.dataset.plan import manifest_digest
 
+OUTPUTS = ["ocs.h5", "run"]  # a file, a folder of shards
 SHARD_EVENTS, N_EVENTS = 40, 100  # three shards, the last of them short
 CONFIGURATION = {"molecule": "OCS", "seed": 7, "versions": {"coulex": "0.1.0"}}
 PROVENANCE = {"command": "coulex simulate OCS -n 100", "commit": "0" * 40}
@@ -56,3 +59,32 @@ def begin(path, shards=1, **options) -> None:
     with target(path, **options) as out:
         for shard in out.missing()[:shards]:
             out.write(shard, arrays(shard))
+
+
+def digests(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of the output, of each file if it is a folder."""
+    found = sorted(path.iterdir()) if path.is_dir() else [path]
+    return {file.name: sha256(file) for file in found}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def change(path, old: bytes, new: bytes, which=0):
+    """Replace one occurrence of some bytes in a file."""
+    data = bytearray(path.read_bytes())
+    at = -1
+    for _ in range(which + 1):
+        at = data.index(old, at + 1)
+    data[at : at + len(new)] = new
+    path.write_bytes(data)
+
+
+def edit_manifest(folder, edit):
+    """Change a manifest and make its digest right again."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    edit(manifest)
+    manifest["sha256"] = manifest_digest(manifest)
+    path.write_text(json.dumps(manifest))
