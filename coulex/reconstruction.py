@@ -23,6 +23,7 @@ from .dataset.exchange.labels import symbols_of
 from .dataset.solutions import has_solutions
 from .ensemble import Ensemble
 from .errors import InvalidDataError
+from .filling import fill
 from .inverse import noise
 from .inverse.solutions import MOMENTUM_SUM, NO_ESTIMATE, NO_MOMENTA, Solutions
 from .kernels import simd
@@ -272,30 +273,16 @@ def run(
     progress: Callable[[int], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Work:
-    """Make and write the shards that a target still lacks; see `coulex.production.run`."""
-    begin, done, largest, off = perf_counter(), 0, 0.0, 0
-    missing = {shard.number: shard for shard in target.missing()}
-    blocks = reconstruction.source.blocks(target.plan.shard_events)
-    for number, given in enumerate(blocks):
-        if not missing:
-            break
-        shard = missing.pop(number, None)
-        if shard is None:
-            continue
-        made = []
-        for first in range(0, shard.count, _BLOCK):
-            if stop():
-                return Work(done, perf_counter() - begin, True, largest, off)
-            block = {name: array[first : first + _BLOCK] for name, array in given.items()}
-            arrays, sums = reconstruction.events(block, threads=threads)
-            arrays["solution_event"] = arrays["solution_event"] + shard.first + first
-            made.append(arrays)
-            largest, off = max(largest, sums.max()), off + int((sums > _SUM_ROUNDING).sum())
-            done += len(sums)
-            progress(len(sums))
-        target.write(shard, {**reconstruction.constants, **_joined(made)})
-    return Work(done, perf_counter() - begin, False, float(largest), off)
+    """Make and write the shards that a target still lacks; see `coulex.filling.fill`."""
+    largest, off = 0.0, 0
 
+    def make(given: dict[str, np.ndarray], _first: int) -> dict[str, np.ndarray]:
+        nonlocal largest, off
+        arrays, sums = reconstruction.events(given, threads=threads)
+        largest, off = max(largest, sums.max()), off + int((sums > _SUM_ROUNDING).sum())
+        return arrays
 
-def _joined(made: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([arrays[name] for arrays in made]) for name in made[0]}
+    source, constants = reconstruction.source, reconstruction.constants
+    ends = {"block": _BLOCK, "progress": progress, "stop": stop}
+    done, seconds, stopped = fill(target, source, constants, make, **ends)
+    return Work(done, seconds, stopped, float(largest), off)

@@ -45,12 +45,14 @@ FIELDS = {
     "energy_error": Field(("events",)),
     "error_estimate": Field(("events",)),
     "n_solutions": Field(("events",), kinds="iu"),
+    "outside_training": Field(("events",), kinds="u"),  # 1: a network never saw the like
     "solution_event": Field(("solutions",), kinds="iu"),
     "solution_positions": Field(("solutions", "ions", 3), "length"),
     "solution_residual": Field(("solutions",)),
     "solution_weight": Field(("solutions",)),
     "solution_condition": Field(("solutions",)),
     "solution_sign": Field(("solutions",), kinds="iuf"),
+    "solution_log_density": Field(("solutions",)),  # of draws, under what drew them
     "estimate_positions": Field(_VECTORS, "length"),  # of noisy momenta
     "estimate_covariance": Field(("events", "ions", 3, "ions", 3), "area"),
     "estimate_misfit": Field(("events",)),
