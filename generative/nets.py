@@ -7,6 +7,11 @@ from torch import Tensor, nn
 ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
+def never_empty(c: Tensor) -> Tensor:
+    """Return vectors (m, k), or a constant where k = 0: a layer needs an input."""
+    return c if c.shape[1] else c.new_ones(len(c), 1)
+
+
 def mlp(
     inputs: int, hidden: Sequence[int], outputs: int, *, activation: str = "silu"
 ) -> nn.Sequential:

@@ -1,0 +1,75 @@
+"""A Gaussian whose mean is linear in the condition: the model with a known answer.
+
+x = A c + b + noise, with one covariance for all conditions. The maximum of the likelihood is
+linear regression, so that training, files, draws and scores can be checked against a closed
+form.
+
+Notes
+-----
+The covariance is kept as the triangular factor W of its inverse: z = W (x - A c - b) is
+standard normal and log p = log det W - z²/2 - d/2 log 2π, which has one maximum. The diagonal
+of W is kept as its logarithm.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .model import Model, Options
+from .representation import Representation
+from .score import Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianOptions(Options):
+    """It has none."""
+
+
+class Gaussian(Model):
+    """Conditional Gaussian: a mean that is linear in the condition, full covariance.
+
+    Parameters
+    ----------
+    options : GaussianOptions
+    representation : Representation
+    """
+
+    name = "gaussian"
+    options_type = GaussianOptions
+
+    def __init__(self, options: GaussianOptions, representation: Representation) -> None:
+        super().__init__(options, representation)
+        self.size = math.prod(self.shape)
+        self.slope = nn.Parameter(torch.zeros(self.condition_size, self.size))
+        self.offset = nn.Parameter(torch.zeros(self.size))
+        self.log_diagonal = nn.Parameter(torch.zeros(self.size))
+        self.below = nn.Parameter(torch.zeros(self.size * (self.size - 1) // 2))
+        below = torch.tril_indices(self.size, self.size, -1)
+        self.register_buffer("_places", below, persistent=False)
+
+    def _loss(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
+        return {"loss": -self._log_prob(x, c).value.mean()}
+
+    def _sample(self, c: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        mean = self._mean(c)
+        z = torch.randn(
+            *(len(c), n, self.size), generator=generator, device=c.device, dtype=c.dtype
+        )
+        factor = self._factor().expand(len(c), -1, -1)
+        left = torch.linalg.solve_triangular(factor, z.mT, upper=False).mT
+        return (mean[:, None] + left).reshape(len(c), n, *self.shape)
+
+    def _log_prob(self, x: Tensor, c: Tensor) -> Score:
+        z = (x.flatten(1) - self._mean(c)) @ self._factor().mT
+        log_det = self.log_diagonal.sum()
+        constant = self.size / 2 * math.log(2 * math.pi)
+        return Score(log_det - 0.5 * (z**2).sum(1) - constant, "exact")
+
+    def _mean(self, c: Tensor) -> Tensor:
+        return c @ self.slope + self.offset
+
+    def _factor(self) -> Tensor:
+        factor = torch.diag(self.log_diagonal.exp())
+        return factor.index_put(tuple(self.get_buffer("_places")), self.below)
