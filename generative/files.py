@@ -63,6 +63,9 @@ def save(model: Model, folder: Path, **about: Any) -> None:
     """
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     tested = self_test(model)
+    if not all(map(math.isfinite, (tested["loss"], *tested["draws"]))):
+        msg = f"{model.name} gives numbers that are not finite; it is not written to {folder}"
+        raise FloatingPointError(msg)
     write_bytes(folder / PARAMETERS, to_bytes(state))
     content = {
         "format": "coulex model",
@@ -79,9 +82,6 @@ def save(model: Model, folder: Path, **about: Any) -> None:
         "self_test": tested,
         "about": about,
     }
-    if not all(map(math.isfinite, (tested["loss"], *tested["draws"]))):
-        msg = f"{model.name} gives numbers that are not finite; it is not written to {folder}"
-        raise FloatingPointError(msg)
     content = json.loads(canonical(content))
     write_json(folder / MODEL, content | {"sha256": _digest(content)})
 
@@ -153,14 +153,11 @@ def build(name: str, options: dict, representation: dict) -> Model:
     Raises
     ------
     ValueError
-        If a name or an option is unknown, or the model does not take the representation.
+        If a name or an option is unknown.
     """
     kind = model_class(name)
     described = dict(representation)
     made = representation_class(described.pop("kind")).of(described)
-    if made.kind not in kind.representations:
-        msg = f"{name} takes {', '.join(kind.representations)}, not {made.kind}"
-        raise ValueError(msg)
     return kind(kind.options_type.preset(None, **options), made)
 
 
@@ -256,11 +253,11 @@ def _check_modest(options: Any) -> None:
 
 def _check_self_test(model: Model, stored: dict[str, Any], folder: Path) -> None:
     again = self_test(model)
-    pairs = [
-        (again["loss"], stored["loss"]),
-        *zip(again["draws"], stored["draws"], strict=True),
-    ]
-    for now, then in pairs:
+    new, old = ([test["loss"], *test["draws"]] for test in (again, stored))
+    if len(new) != len(old):
+        msg = f"{folder / MODEL} stores a self-test of another model"
+        raise CorruptFileError(msg)
+    for now, then in zip(new, old, strict=True):
         if not abs(now - then) <= _TOLERANCE * (1 + abs(then)):
             msg = (
                 f"{folder}: the self-test gives {now:.6g}, {then:.6g} was stored: this "
