@@ -18,6 +18,7 @@ from . import __version__
 from .dataset.exchange import Source
 from .errors import InvalidDataError
 from .filling import Arrays
+from .inverse.noise import without_sum
 
 _TOGETHER = 1 << 16  #: draws that are made at once
 _SHARD_BLOCKS = 32
@@ -122,10 +123,12 @@ class Drawing:
         if "status" in given:
             usable &= given["status"] == 0
         momenta[~usable] = np.nan
-        if self.add_noise and self.noise:
-            size = np.linalg.norm(momenta, axis=2, keepdims=True)
-            momenta += self.noise * size * rng.normal(size=momenta.shape)
-        momenta = _centred(momenta, masses)
+        if self.noise is None:
+            momenta = _centred(momenta, masses)
+        elif self.add_noise:
+            momenta = _noisy(momenta, self.noise, rng)
+        else:
+            momenta = without_sum(momenta, self.noise)
         rows = np.flatnonzero(usable)
         own = charges if charges.ndim == 1 else charges[rows]
         about = {"charges": own, "masses": masses, "noise": self.noise}
@@ -154,6 +157,14 @@ def _centred(momenta: np.ndarray, masses: np.ndarray) -> np.ndarray:
     size = np.linalg.norm(momenta.reshape(len(momenta), -1), axis=1)
     total[np.linalg.norm(total, axis=1) <= _SUM_ROUNDING * size] = 0.0
     return momenta - total[:, None] * (masses / masses.sum())[:, None]
+
+
+def _noisy(momenta: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+    """Return momenta with noise that adds up to zero, as `coulex.inverse.posterior` has it."""
+    variance = (momenta**2).sum(axis=2, keepdims=True)
+    off = noise * np.sqrt(variance) * rng.normal(size=momenta.shape)
+    share = variance / variance.sum(axis=1, keepdims=True)
+    return momenta + off - share * off.sum(axis=1, keepdims=True)
 
 
 def _lists(x: np.ndarray, log_q: np.ndarray | None, rows, shape) -> Arrays:

@@ -81,6 +81,7 @@ MAY_IMPORT = {
         "coulex.dataset",
         "coulex.errors",
         "coulex.filling",
+        "coulex.inverse",
     },
     "coulex.round_trip": {"coulex.dataset", "coulex.errors", "coulex.inverse.validate"},
     "coulex.geometry": {"coulex.frames", "coulex.units"},

@@ -26,16 +26,17 @@ def drawn(seed, count):
 def noisy(x, seed):
     p = exact(x)
     size = np.linalg.norm(p, axis=2, keepdims=True)
-    p = p + NOISE * size * np.random.default_rng(seed).normal(size=p.shape)
-    return p - p.sum(axis=1, keepdims=True) * (MASSES / MASSES.sum())[:, None]
+    noise = NOISE * size * np.random.default_rng(seed).normal(size=p.shape)
+    return p + noise - noise.sum(axis=1, keepdims=True) * size**2 / (size**2).sum(1)[:, None]
 
 
 def test_likelihood_is_that_of_a_gaussian_whose_sum_is_taken_out():
     x = drawn(3, 4)
     p = noisy(x, 1)
     found = log_likelihood(x[:, None], p, MASSES, CHARGES, noise=NOISE)[:, 0]
-    take = np.kron(np.eye(3) - (MASSES / MASSES.sum())[:, None] * np.ones(3), np.eye(3))
     for event, truth in enumerate(exact(x)):
+        share = (truth**2).sum(axis=1) / (truth**2).sum()
+        take = np.kron(np.eye(3) - share[:, None] * np.ones(3), np.eye(3))
         sigma = NOISE * np.repeat(np.linalg.norm(truth, axis=1), 3)
         covariance = (take @ np.diag(sigma**2) @ take.T)[:6, :6]
         expected = multivariate_normal.logpdf(

@@ -11,6 +11,7 @@ from .invert import invert
 from .output import Commands, plain_warnings
 from .plot import app as plot
 from .quickstart import quickstart
+from .sample import sample
 from .simulate import simulate
 from .validate import validate
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command()(simulate)
 app.command()(invert)
+app.command()(sample)
 app.command()(validate)
 app.add_typer(plot, name="plot")
 app.add_typer(data, name="data")

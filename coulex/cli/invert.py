@@ -64,7 +64,7 @@ def invert(
     geometry = {"sigma": sigma, "radius": radius, "min_distance": min_distance}
     geometry |= {"first_bond": first_bond, "second_bond": second_bond, "angle": angle}
     _check_prior(prior, molecule, geometry)
-    _check_out(out, file, overwrite=overwrite, resume=resume)
+    check_out(out, file, overwrite=overwrite, resume=resume)
     declared = {
         "momentum_units": momentum_units,
         "columns": columns,
@@ -184,7 +184,7 @@ def _check_prior(prior: str | None, molecule: str | None, geometry: dict[str, An
         raise typer.BadParameter(msg)
 
 
-def _check_out(out: Path, file: Path, *, overwrite: bool, resume: bool) -> None:
+def check_out(out: Path, file: Path, *, overwrite: bool, resume: bool) -> None:
     """Refuse an output that cannot be made before the momenta are read."""
     from coulex.errors import OutputError
 

@@ -97,7 +97,7 @@ def canonical_command(context: typer.Context) -> str:
         name, value = str(parameter.name), context.params.get(str(parameter.name))
         if name in _NOT_RECORDED or value is None or value == parameter.default:
             continue
-        if name == "molecule" or parameter.param_type_name == "argument":
+        if name == "molecule" or isinstance(value, Path):
             value = Path(value).name  # where a file lies does not matter
         if parameter.param_type_name == "argument":
             words.append(value)

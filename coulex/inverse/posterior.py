@@ -4,9 +4,10 @@ A geometry x drawn with density q(x) stands for prior(x) L(P | x) / q(x) of the 
 where L is the density of the measured momenta P, given those of x. Densities of geometries are
 in mass-weighted Cartesian coordinates relative to the centre of mass, in the frame of P.
 
-Every Cartesian component of p_i has independent Gaussian noise of standard deviation f |p_i|,
-p_i without noise; then the sum is taken out by mass, P = (1 - m 1ᵀ/M)(p + ε). So P has as many
-free components as there are ions but one, along each axis, and a covariance that couples them.
+Every Cartesian component of p_i has independent Gaussian noise of variance v_i = f² |p_i|²,
+p_i without noise; then the sum is taken out by variance, which leaves what noise is given that
+it adds up to zero. So P has as many free components as there are ions but one, along each axis,
+with the covariance diag(v) - v vᵀ/Σv.
 
 The effective number of draws, 1/Σw², says what the weights are worth: near the number of draws
 the sampler is nearly the posterior; near one, a single draw has all the weight and nothing is
@@ -30,7 +31,7 @@ def log_likelihood(positions, momenta, masses, charges, *, noise, threads=None) 
     positions : (k, n, ions, 3) array
         In bohr, n geometries for each event, in the frame of its momenta.
     momenta : (k, ions, 3) array
-        As measured, in atomic units, as seen from the centre of mass.
+        As measured, in atomic units, without a sum.
     masses, charges : (ions,) array
     noise : float
         Standard deviation of each component of a momentum, relative to its length.
@@ -57,7 +58,7 @@ def log_likelihood(positions, momenta, masses, charges, *, noise, threads=None) 
     run = simulate(x[there], masses, charges, threads=threads)
     own = np.broadcast_to(np.arange(len(x))[:, None], there.shape)[there]
     gap = (p[own] - run.momenta)[:, :-1]  # the last follows from the sum
-    covariance = _covariance(run.momenta, masses, noise)[:, :-1, :-1]
+    covariance = _covariance(run.momenta, noise)[:, :-1, :-1]
     good = (run.status == 0) & np.isfinite(covariance).all(axis=(1, 2))
     sign, log = np.linalg.slogdet(covariance[good])
     good[good] = sign > 0
@@ -71,12 +72,11 @@ def log_likelihood(positions, momenta, masses, charges, *, noise, threads=None) 
     return out
 
 
-def _covariance(momenta, masses, noise) -> np.ndarray:
+def _covariance(momenta, noise) -> np.ndarray:
     """Return the covariance (m, ions, ions) of noise without its sum, along one axis."""
-    m = np.asarray(masses, float)
-    take = np.eye(len(m)) - (m / m.sum())[:, None]
     variance = noise**2 * (momenta**2).sum(axis=2)
-    return np.einsum("ij,mj,kj->mik", take, variance, take)
+    share = variance / variance.sum(axis=1, keepdims=True)
+    return variance[:, :, None] * (np.eye(variance.shape[1]) - share[:, None])
 
 
 def log_weights(

@@ -1,0 +1,228 @@
+"""`coulex sample`: a model and momenta in, geometries drawn for each event out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from . import options as o
+from .data import ColumnNames, MomentumUnits, PositionColumns, PositionUnits
+from .invert import check_out, momenta_of
+from .output import Interrupted, Stop, print_json, progress, say
+from .simulate import canonical_command, check_choice
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from coulex.drawing import Drawing
+    from generative.sampler import Sampler
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A model, by `coulex train`.")]
+Draws = Annotated[
+    int, typer.Option("-n", parser=o.count, metavar="N", help="Draws for each event.")
+]
+Condition = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Momenta: .h5, a folder, .csv or .npz."),
+]
+Part = Annotated[
+    Literal["test", "validation", "train", "all"] | None,
+    typer.Option(
+        help="Of the events that the model was trained on.",
+        show_default="test for the file that it was trained on, all of others",
+    ),
+]
+Events = Annotated[
+    Any,
+    typer.Option(parser=o.count, metavar="N", help="The first so many events; else all."),
+]
+AddNoise = Annotated[
+    float | None,
+    typer.Option(
+        help="Add noise to the momenta, relative to the length of each.", min=0.0, max=1.0
+    ),
+]
+
+
+def sample(
+    context: typer.Context,
+    model: Folder,
+    n: Draws,
+    out: o.Out,
+    condition: Condition = None,
+    part: Part = None,
+    events: Events = None,
+    noise: o.Noise = None,
+    add_noise: AddNoise = None,
+    charges: o.Charges = None,
+    masses: o.Masses = "isotope",
+    momentum_units: MomentumUnits = None,
+    columns: ColumnNames = None,
+    position_units: PositionUnits = None,
+    position_columns: PositionColumns = None,
+    seed: o.Seed = 1,
+    config: o.Config = None,  # noqa: ARG001, its callback acts
+    resume: o.Resume = False,
+    overwrite: o.Overwrite = False,
+    json: o.Json = False,
+) -> None:
+    """Draw geometries from a model, for the momenta of every event of a file."""
+    check_choice(resume, overwrite)
+    if condition is None:
+        msg = "--condition FILE is needed: the momenta to draw geometries for"
+        raise typer.BadParameter(msg)
+    if noise is not None and add_noise is not None:
+        msg = "--noise is of momenta that have it, --add-noise adds it; give one of them"
+        raise typer.BadParameter(msg)
+    level = noise if add_noise is None else add_noise
+    if level is not None and not 0 < level < 1:
+        msg = f"noise must be above 0 and below 1, got {level:g}"
+        raise typer.BadParameter(msg)
+    check_out(out, condition, overwrite=overwrite, resume=resume)
+    declared = {
+        "momentum_units": momentum_units,
+        "columns": columns,
+        "position_units": position_units,
+        "position_columns": position_columns,
+    }
+    source, constants, origin = momenta_of(condition, declared, charges, masses)
+    from coulex.drawing import Drawing, some_of
+    from generative.sampler import load
+
+    sampler, described = load(model)
+    sampler.check(*(constants.get(name) for name in ("masses", "charges", "numbers")))
+    keep, chosen = _part(model, sampler, condition, part)
+    drawing = Drawing(
+        source=some_of(source, keep, events),
+        constants=constants,
+        origin={**origin, "part": chosen},
+        sampler=sampler,
+        described=described,
+        draws=n,
+        outside=sampler.outside,
+        noise=level,
+        add_noise=add_noise is not None,
+        seed=seed,
+    )
+    if not drawing.source.n_events:
+        msg = f"{condition} has no event to draw for"
+        raise ValueError(msg)
+    ways = {"resume": resume, "overwrite": overwrite}
+    made = _run(drawing, out, canonical_command(context), **ways)
+    made |= {"part": chosen and chosen["name"], "model": described["model"], "seed": seed}
+    _tell(made, json=json)
+
+
+def _part(
+    folder: Path, sampler: "Sampler", file: Path, part: str | None
+) -> "tuple[Callable[[int, int], np.ndarray] | None, dict[str, Any] | None]":
+    """Return which events to keep, so that none that was trained on is taken for new."""
+    from coulex import dataset
+    from coulex.dataset.plan import is_single
+    from generative.data import PARTS, Events, part_of
+    from generative.files import read_about
+
+    about, trained = read_about(folder)["about"], False
+    if file.is_dir() or is_single(file):
+        held = dataset.open(file)
+        needs = sampler.geometry.needs
+        trained = all(name in held for name in needs) and (
+            Events(file, needs).identity == about.get("data")
+        )
+    if not trained:
+        if part not in (None, "all"):
+            msg = f"--part {part} is of the file that the model was trained on, not of {file}"
+            raise typer.BadParameter(msg)
+        return None, None
+    part, seed = part or "test", int(about["training"]["seed"])
+    if part != "test":
+        say(f"the model was trained on {file}: its draws for part {part} prove nothing")
+    else:
+        say(
+            f"the model was trained on {file}: drawing for the events that were left for tests"
+        )
+    if part == "all":
+        return None, {"name": part, "seed": seed}
+    number = list(PARTS).index(part)
+    return (lambda first, count: part_of(seed, first, count) == number), {
+        "name": part,
+        "seed": seed,
+    }
+
+
+def _run(
+    drawing: "Drawing", out: Path, command: str, *, resume: bool, overwrite: bool
+) -> dict[str, Any]:
+    """Make what is missing of a file, and return what came out."""
+    from coulex import dataset
+    from coulex.dataset import Target
+    from coulex.filling import fill
+
+    from .produce import commit
+
+    target = Target(
+        out,
+        drawing.configuration(),
+        {"command": command, "commit": commit()},
+        drawing.source.n_events,
+        shard_events=drawing.shard_events,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    with Stop() as stop, target:
+        target.check_space(drawing.bytes_per_event())
+        left = sum(shard.count for shard in target.missing())
+        with progress(left, "drawing") as tick:
+            ends = {"block": drawing.block, "progress": tick, "stop": stop}
+            done, seconds, stopped = fill(
+                target, drawing.source, drawing.constants, drawing.events, **ends
+            )
+        if not stopped:
+            target.finalize()
+    if stopped:
+        msg = (
+            f"interrupted: what is finished of {out} is kept; "
+            "the same command with --resume continues it"
+        )
+        raise Interrupted(msg, stop.code)
+    data = dataset.open(out)
+    numbers = data["n_solutions"]
+    return {
+        "file": str(out),
+        "events": data.n_events,
+        "draws": drawing.draws,
+        "without_draws": int((numbers == 0).sum()),
+        "not_finite": int((drawing.draws - numbers[numbers > 0]).sum()),
+        "outside_training": int(data["outside_training"].sum()),
+        "has_density": "solution_log_density" in data,
+        "noise": drawing.noise,
+        "seconds": seconds,
+        "draws_per_second": done * drawing.draws / seconds if done else None,
+        "command": command,
+    }
+
+
+def _tell(made: dict[str, Any], *, json: bool) -> None:
+    """Print what was drawn; fail if nothing was."""
+    from coulex.errors import CoulexError
+
+    if made["outside_training"]:
+        say(
+            f"warning: {made['outside_training']} of {made['events']} events are unlike all "
+            "that the model was trained on; outside_training flags them"
+        )
+    if made["not_finite"]:
+        say(f"warning: {made['not_finite']} draws are not finite, and left out")
+    if json:
+        print_json(made)
+    else:
+        print(
+            f"{made['file']}: {made['draws']} draws for each of "
+            f"{made['events'] - made['without_draws']:,} events"
+        )
+        if made["without_draws"]:
+            say(f"{made['without_draws']} events have no momenta, and no draws")
+    if made["without_draws"] == made["events"]:
+        msg = f"none of {made['events']} events has momenta to draw for"
+        raise CoulexError(msg)
