@@ -206,7 +206,8 @@ def test_other_instructions_agree_to_the_tolerance(
 @pytest.mark.skipif(config.DISABLE_JIT, reason="runs without the compiler already")
 def test_kernels_and_explosions_without_the_compiler(tmp_path):
     """The tests of kernels, and of all numbers of ions, are run so: no kernel to compile."""
-    names = ["tests/test_kernels.py", "tests/test_explosions.py"]
+    files = ("test_kernels", "test_tail", "test_explosions")
+    names = [f"tests/{name}.py" for name in files]
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         # in Python, ten thousand steps and many forms of one array take their time
