@@ -43,6 +43,13 @@ class Source(ABC):
 
     n_events: int
 
+    def for_training(self, seed: int) -> dict[str, np.ndarray]:
+        """Return arrays of the first training events: enough to fit a representation to."""
+        count = min(_BLOCK, self.n_events)
+        mine = (part_of(seed, 0, count) == 0) & self.good(0, count)
+        arrays = self.read(0, count)
+        return {name: a[mine] if self.grows(name) else a for name, a in arrays.items()}
+
     @property
     @abstractmethod
     def identity(self) -> str:
@@ -69,6 +76,8 @@ class Events(Source):
     path : Path
     names : sequence of str
         Arrays to read.
+    optional : sequence of str
+        Arrays to read if the file has them.
 
     Raises
     ------
@@ -78,9 +87,14 @@ class Events(Source):
         If the file is damaged.
     """
 
-    def __init__(self, path: Path | str, names: tuple[str, ...]):
+    def __init__(
+        self,
+        path: Path | str,
+        names: tuple[str, ...],
+        optional: tuple[str, ...] = (),
+    ):
         self.data = dataset.open(path)
-        self.names = names
+        self.names = names + tuple(name for name in optional if name in self.data)
         missing = [name for name in names if name not in self.data]
         if missing:
             msg = (

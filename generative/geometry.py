@@ -63,6 +63,7 @@ class Geometry(Representation):
 
     kind = "geometry"
     needs = ("initial_positions", "momenta", "charges", "masses")
+    optional = ("numbers",)
 
     masses: tuple[float, ...]
     charges: tuple[float, ...] | None

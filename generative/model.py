@@ -107,7 +107,7 @@ class Model(nn.Module, ABC):
 
     name: ClassVar[str]
     options_type: ClassVar[type[Options]]
-    representations: ClassVar[tuple[str, ...]] = ("geometry",)  #: kinds that it can be given
+    sees: ClassVar[str] = "geometry"  #: the kind of representation that it is made for
     standardised: ClassVar[bool] = True  #: False: `_loss` sees samples as they are
     centre: Tensor
     spread: Tensor

@@ -44,12 +44,6 @@ class Order:
     def build(self) -> Model:
         """Return the untrained model: a function of the seed."""
         kind = model_class(self.name)
-        if self.representation.kind not in kind.representations:
-            msg = (
-                f"{self.name} takes {', '.join(kind.representations)}, "
-                f"not {self.representation.kind}"
-            )
-            raise ValueError(msg)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.training.seed)
             return kind(self.options, self.representation)

@@ -33,8 +33,9 @@ class Representation(ABC):
     Attributes
     ----------
     kind : str
-    needs : tuple of str
-        The arrays, by their names in a file, that `encode` reads.
+    needs, optional : tuple of str
+        The arrays, by their names in a file, that `encode` reads, and that `fit` reads if they
+        are there.
     shape : tuple of int
         Of one sample.
     condition_size : int
@@ -42,6 +43,7 @@ class Representation(ABC):
 
     kind: ClassVar[str]
     needs: ClassVar[tuple[str, ...]]
+    optional: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         REPRESENTATIONS[cls.kind] = cls
@@ -55,6 +57,17 @@ class Representation(ABC):
     @abstractmethod
     def condition_size(self) -> int:
         """Return the length of a condition."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, arrays: Mapping[str, np.ndarray], **options: Any) -> "Representation":
+        """Make the representation of some data, from arrays of training events.
+
+        Raises
+        ------
+        ValueError
+            If an option is unknown or does not fit the data.
+        """
 
     @abstractmethod
     def encode(

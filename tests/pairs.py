@@ -32,6 +32,10 @@ class Pairs(Representation):
     def draws(self) -> bool:
         return self.noise > 0
 
+    @classmethod
+    def fit(cls, arrays: Mapping[str, np.ndarray], **options: Any) -> "Pairs":
+        return cls(size=arrays["x"].shape[1], k=arrays["y"].shape[1], **options)
+
     def encode(self, arrays: Mapping[str, np.ndarray], rng: np.random.Generator):
         x = np.asarray(arrays["x"], float)
         return x + self.noise * rng.normal(size=x.shape), np.asarray(arrays["y"], float)

@@ -252,7 +252,11 @@ def run_script(folder: Path, epochs: int, *launcher: str) -> subprocess.Popen:
 
 
 def finished(process: subprocess.Popen) -> None:
-    _, errors = process.communicate(timeout=240)
+    try:
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == 0, errors.decode()[-2000:]
 
 
@@ -282,7 +286,7 @@ def test_killed_at_any_moment_and_resumed(tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     finished(run_script(tmp_path / "one", 3))
-    two = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     finished(run_script(tmp_path / "two", 3, *two))
     one, other = (
         torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("one", "two")
