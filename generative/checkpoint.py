@@ -15,9 +15,8 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from coulex.dataset.canonical import canonical
+from coulex.dataset.files import write_bytes
 from coulex.errors import CorruptFileError, MismatchError
-
-from .files import write_bytes
 
 CHECKPOINT = "checkpoint.safetensors"
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from coulex import __version__
 from coulex.dataset.canonical import canonical
-from coulex.dataset.files import file_digest, read_json, whole_file, write_at, write_json
+from coulex.dataset.files import file_digest, read_json, write_bytes, write_json
 from coulex.errors import CorruptFileError, InvalidDataError
 
 from .model import Model, model_class
@@ -194,12 +194,6 @@ def self_test(model: Model) -> dict[str, Any]:
     model.train(was_training)
     scaled = (drawn - model.centre) / model.spread
     return {"loss": loss, "draws": scaled.double().flatten().tolist()}
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that is whole or absent."""
-    with whole_file(path, len(content)) as descriptor:
-        write_at(descriptor, content, 0)
 
 
 def _declared(state: dict[str, Tensor]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from coulex.dataset.files import write_bytes
+
 METRICS = "metrics.csv"
 
 
@@ -36,8 +38,6 @@ class History:
 
     def write(self, folder: Path) -> None:
         """Write `metrics.csv`."""
-        from .files import write_bytes
-
         if not self.rows:
             return
         text = io.StringIO()

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from coulex import __version__
-from coulex.dataset.files import Lock, write_json
+from coulex.dataset.files import Lock, write_bytes, write_json
 from coulex.dataset.plan import parts_of
 from coulex.dataset.publish import lock_path, swap
 from coulex.errors import CoulexError, OutputError
 
-from . import files, parallel
+from . import parallel
 from .card import card
 from .checkpoint import CHECKPOINT
 from .data import PARTS, Source, Stream
@@ -179,7 +179,7 @@ def _publish(
         "provenance": {"coulex": __version__, "torch": torch.__version__, **order.about},
     }
     result.history.write(work)
-    files.write_bytes(work / "README.md", card(order.name, model, described).encode())
+    write_bytes(work / "README.md", card(order.name, model, described).encode())
     model.save(work, **described)
     (work / CHECKPOINT).unlink(missing_ok=True)
     swap(order.folder, work)

@@ -92,11 +92,16 @@ def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> int:
     return offset
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that is whole or absent."""
+    with whole_file(path, len(content)) as descriptor:
+        write_at(descriptor, content, 0)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a small JSON file that is whole or absent."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    with whole_file(path, len(text)) as descriptor:
-        write_at(descriptor, (text + "\n").encode(), 0)
+    write_bytes(path, (text + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
