@@ -8,7 +8,7 @@ shorter one.
 Notes
 -----
 s and t come from a network with two hidden layers and ReLU. Its raw scale r is limited softly,
-s = L tanh(r / L): no coupling stretches by more than exp(L), and no r gives a gradient that
+s = L tanh(r): no coupling stretches by more than exp(L), and no r gives a gradient that
 explodes.
 
 Numbers run along rows, samples along columns. Then parts are views, a product with few results
@@ -53,8 +53,8 @@ class Couplings(nn.Module):
         self.limit = limit
         kept = size // 2
         inputs, outputs = kept + condition_size, 2 * (size - kept)
-        # the last column is the bias
-        self.enter = _uniform(inputs, couplings, width, inputs + 1)
+        # the last row is the bias
+        self.enter = _uniform(inputs, couplings, inputs + 1, width)
         self.hidden = _uniform(width, couplings, width, width)
         self.hidden_bias = _uniform(width, couplings, width, 1)
         # scales and shifts start small: the whole is near the identity
@@ -79,10 +79,10 @@ class Couplings(nn.Module):
         told = _with_ones(c.to(self.enter.dtype).T)
         for k in reversed(range(len(self.enter))):
             kept, changed = _parts(state, k)
-            h = torch.mm(self.enter[k], torch.cat([kept, told])).relu_()
+            h = torch.mm(self.enter[k].T, torch.cat([kept, told])).relu_()
             h = torch.addmm(self.hidden_bias[k], self.hidden[k], h).relu_()
             raw, shift = torch.addmm(self.leave_bias[k], self.leave[k], h).chunk(2)
-            before = (changed - shift) * torch.exp(-self.limit * torch.tanh(raw / self.limit))
+            before = (changed - shift) * torch.exp(-self.limit * torch.tanh(raw))
             state = torch.cat([before, kept] if k % 2 else [kept, before])
         return state.T
 
@@ -102,72 +102,79 @@ class _Couplings(torch.autograd.Function):
         leave: Tensor,
         leave_bias: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        (couplings, width, inputs), m = enter.shape, len(x)
+        (couplings, inputs, width), m = enter.shape, len(x)
         state = x.T.clone(memory_format=torch.contiguous_format)
-        kept_size = inputs - 1 - c.shape[1]
-        changed_size = len(state) - kept_size
+        parts = _parts(state, 0), _parts(state, 1)
+        kept_size, changed_size = (len(part) for part in parts[0])
         seen = x.new_empty(couplings, inputs, m)
         seen[:, kept_size:] = _with_ones(c.T)
         first, second = x.new_empty(2, couplings, width, m)
-        before, tanh, scale = x.new_empty(3, couplings, changed_size, m)
+        tanh, scale, scaled = x.new_empty(3, couplings, changed_size, m)
         out = x.new_empty(2 * changed_size, m)
         raw, shift = out.chunk(2)
-        for k in range(couplings):
-            kept, changed = _parts(state, k)
-            seen[k, :kept_size] = kept
-            torch.mm(enter[k], seen[k], out=first[k])
-            first[k].relu_()
-            torch.addmm(hidden_bias[k], hidden[k], first[k], out=second[k])
-            second[k].relu_()
-            torch.addmm(leave_bias[k], leave[k], second[k], out=out)
-            torch.tanh(raw.div_(limit), out=tanh[k])
-            torch.exp(torch.mul(tanh[k], limit, out=raw), out=scale[k])
-            before[k] = changed
-            changed.mul_(scale[k]).add_(shift)
-        ctx.save_for_backward(
-            *(seen, first, second, before, tanh, scale, enter, hidden, leave)
+        # one list for each kind: a coupling's own tensors cost no time to find
+        ours = zip(
+            *(enter.mT, hidden_bias, hidden, leave_bias, leave),
+            *(seen, seen[:, :kept_size], first, second, tanh, scale, scaled),
+            strict=True,
         )
+        for k, (w1, b2, w2, b3, w3, u, u_kept, h1, h2, t, e, moved) in enumerate(ours):
+            kept, changed = parts[k % 2]
+            u_kept.copy_(kept)
+            torch.mm(w1, u, out=h1).relu_()
+            torch.addmm(b2, w2, h1, out=h2).relu_()
+            torch.addmm(b3, w3, h2, out=out)
+            torch.tanh(raw, out=t)
+            torch.exp(torch.mul(t, limit, out=raw), out=e)
+            torch.mul(changed, e, out=moved)
+            torch.add(moved, shift, out=changed)
+        ctx.limit = limit
+        ctx.save_for_backward(seen, first, second, tanh, scale, scaled, enter, hidden, leave)
         return state.T, limit * tanh.sum((0, 1))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         of_z, of_log_det = gradients
-        seen, first, second, before, tanh, scale, enter, hidden, leave = ctx.saved_tensors
-        changed_size, m = before.shape[1:]
-        state = of_z.T.clone(memory_format=torch.contiguous_format)  #: gradient of the state
-        kept_size = len(state) - changed_size
+        seen, first, second, tanh, scale, scaled, enter, hidden, leave = ctx.saved_tensors
+        # what is called d_something is the gradient of that
+        d_state = of_z.T.clone(memory_format=torch.contiguous_format)
+        parts = _parts(d_state, 0), _parts(d_state, 1)
+        kept_size, changed_size = (len(part) for part in parts[0])
+        m = d_state.shape[1]
         wanted = seen.shape[1] - 1 if ctx.needs_input_grad[1] else kept_size
-        of_seen = state.new_empty(wanted, m)
-        of_c = state.new_zeros(wanted - kept_size, m)
-        of_enter, of_hidden, of_leave = map(torch.empty_like, (enter, hidden, leave))
-        of_hidden_bias = hidden.new_empty(*hidden.shape[:2], 1)
-        of_leave_bias = leave.new_empty(*leave.shape[:2], 1)
-        of_layer = torch.empty_like(first[0])
-        of_out = state.new_empty(2 * changed_size, m)
-        of_raw, of_shift = of_out.chunk(2)
-        slope = 1 - tanh**2
-        for k in reversed(range(len(enter))):
-            of_kept, of_changed = _parts(state, k)
-            of_shift.copy_(of_changed)
-            of_changed.mul_(scale[k])
-            torch.addcmul(of_log_det, of_changed, before[k], out=of_raw).mul_(slope[k])
-            torch.mm(of_out, second[k].T, out=of_leave[k])
-            torch.sum(of_out, 1, keepdim=True, out=of_leave_bias[k])
-
-            torch.mm(leave[k].T, of_out, out=of_layer)
-            _where_positive(of_layer, second[k])
-            torch.mm(of_layer, first[k].T, out=of_hidden[k])
-            torch.sum(of_layer, 1, keepdim=True, out=of_hidden_bias[k])
-
-            of_layer = torch.mm(hidden[k].T, of_layer)
-            _where_positive(of_layer, first[k])
-            torch.mm(of_layer, seen[k].T, out=of_enter[k])
-            torch.mm(enter[k, :, :wanted].T, of_layer, out=of_seen)
-            of_kept.add_(of_seen[:kept_size])
-            of_c.add_(of_seen[kept_size:])
-        weights = (of_enter, of_hidden, of_hidden_bias, of_leave, of_leave_bias)
-        return (state.T, of_c.T if ctx.needs_input_grad[1] else None, None, *weights)
+        d_seen, d_c = d_state.new_empty(wanted, m), d_state.new_zeros(wanted - kept_size, m)
+        d_seen_kept, d_seen_c = d_seen.split([kept_size, wanted - kept_size])
+        d_enter, d_hidden, d_leave = map(torch.empty_like, (enter, hidden, leave))
+        d_hidden_bias = hidden.new_empty(*hidden.shape[:2], 1)
+        d_leave_bias = leave.new_empty(*leave.shape[:2], 1)
+        d_h1, d_h2 = d_state.new_empty(2, *first[0].shape)
+        d_out = d_state.new_empty(2 * changed_size, m)
+        d_raw, d_shift = d_out.chunk(2)
+        slope = ctx.limit * (1 - tanh**2)
+        ours = zip(
+            *(enter[:, :wanted], hidden.mT, leave.mT, seen, first, second, slope, scale),
+            *(scaled, d_enter, d_hidden, d_hidden_bias, d_leave, d_leave_bias),
+            strict=True,
+        )
+        for k, mine in reversed(list(enumerate(ours))):
+            w1, w2, w3, u, h1, h2, ds, e, moved, d_w1, d_w2, d_b2, d_w3, d_b3 = mine
+            d_kept, d_changed = parts[k % 2]
+            torch.addcmul(of_log_det, d_changed, moved, out=d_raw).mul_(ds)
+            d_shift.copy_(d_changed)
+            d_changed.mul_(e)
+            torch.mm(d_out, h2.T, out=d_w3)
+            torch.sum(d_out, 1, keepdim=True, out=d_b3)
+            _where_positive(torch.mm(w3, d_out, out=d_h2), h2)
+            torch.mm(d_h2, h1.T, out=d_w2)
+            torch.sum(d_h2, 1, keepdim=True, out=d_b2)
+            _where_positive(torch.mm(w2, d_h2, out=d_h1), h1)
+            torch.mm(u, d_h1.T, out=d_w1)
+            torch.mm(w1, d_h1, out=d_seen)
+            d_kept.add_(d_seen_kept)
+            d_c.add_(d_seen_c)
+        d_weights = (d_enter, d_hidden, d_hidden_bias, d_leave, d_leave_bias)
+        return d_state.T, d_c.T if ctx.needs_input_grad[1] else None, None, *d_weights
 
 
 def _parts(state: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -175,8 +182,8 @@ def _parts(state: Tensor, k: int) -> tuple[Tensor, Tensor]:
     kept = len(state) // 2
     if k % 2:
         changed, left = state.split([len(state) - kept, kept])
-        return left, changed
-    left, changed = state.split([kept, len(state) - kept])
+    else:
+        left, changed = state.split([kept, len(state) - kept])
     return left, changed
 
 

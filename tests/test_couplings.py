@@ -28,11 +28,11 @@ def plain(made: Couplings, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         )
         if kept == 0:
             left, changed = x[:, :0], x
-        weight, bias = made.enter[k, :, :-1], made.enter[k, :, -1]
-        h = torch.relu(torch.cat([left, c], dim=1) @ weight.T + bias)
+        weight, bias = made.enter[k, :-1], made.enter[k, -1]
+        h = torch.relu(torch.cat([left, c], dim=1) @ weight + bias)
         h = torch.relu(h @ made.hidden[k].T + made.hidden_bias[k, :, 0])
         raw, shift = (h @ made.leave[k].T + made.leave_bias[k, :, 0]).chunk(2, dim=1)
-        s = made.limit * torch.tanh(raw / made.limit)
+        s = made.limit * torch.tanh(raw)
         after = changed * s.exp() + shift
         x = torch.cat([left, after] if k % 2 == 0 else [after, left], dim=1)
         log_det = log_det + s.sum(1)
