@@ -190,6 +190,12 @@ def test_a_table_of_five_ions_has_all_distances(monkeypatch):
     rows = rows_of("solved.csv")
     assert len(rows) == 20
     assert len([name for name in rows[0] if name.startswith("r_")]) == 10
+    x = data["initial_positions"] / ANGSTROM
+    volume = np.einsum(
+        "ni,ni->n", x[:, 1] - x[:, 0], np.cross(*np.moveaxis(x[:, 2:4] - x[:, :1], 1, 0))
+    )
+    name = "volume_CH1H2H3_cubic_angstrom"
+    assert [float(row[name]) for row in rows] == pytest.approx(volume, rel=1e-12)
     run("plot geometry solved.h5 -o fig.svg")
 
 

@@ -8,6 +8,7 @@ from typing import TextIO
 import numpy as np
 
 from coulex.inverse.solutions import STATUS
+from coulex.units import ANGSTROM
 
 from ..estimates import NAMES, has_estimates, status_words
 from ..solutions import coordinates_of, list_names, solution_blocks
@@ -22,13 +23,17 @@ def write_solutions(file: TextIO, data: Dataset) -> int:
     """Write all solutions that a set holds; return the number of events that have one.
 
     Columns are `event`, `rank`, the bonds (`r_CO_angstrom`) and angles (`angle_OCS_degrees`),
-    `weight`, `residual`, `condition`, `sign` and `status`, in words. Of noisy momenta, every
-    row says of its event the best estimate, its standard deviations (`sigma_r_CO_angstrom`)
+    of four ions and more a volume whose sign tells mirror images apart, `weight`, `residual`,
+    `condition`, `sign` and `status`, in words. Of noisy momenta, every row says of its event
+    the best estimate, its standard deviations (`sigma_r_CO_angstrom`)
     and whether these are to be believed.
     """
     shape = coordinates_of(data)
     said = [name for name in _SAID if f"solution_{name}" in list_names(data)]
-    header = ["event", "rank", *(c.column for c in shape), *said]
+    # distances are in the order of their atoms: the first three start at the first
+    corners = [*shape[0].names, *(c.names[1] for c in shape[1:3])]
+    handed = [f"volume_{''.join(corners)}_cubic_angstrom"] if data.ions > 3 else []
+    header = ["event", "rank", *(c.column for c in shape), *handed, *said]
     header += ["status"] if "status" in data else []
     noisy = has_estimates(data)
     if noisy:
@@ -49,6 +54,7 @@ def write_solutions(file: TextIO, data: Dataset) -> int:
             - np.repeat(starts, np.diff(np.append(starts, len(event))))
         )
         columns = [c.values(found["solution_positions"]) for c in shape]
+        columns += [_volume(found["solution_positions"])] if handed else []
         columns += [found[f"solution_{name}"] for name in said]
         rows = zip(event.tolist(), rank.tolist(), *(c.tolist() for c in columns), strict=True)
         if held:
@@ -61,6 +67,15 @@ def write_solutions(file: TextIO, data: Dataset) -> int:
         file.write("".join(",".join(map(str, row)) + "\n" for row in rows))
         written += len(starts)
     return written
+
+
+def _volume(positions) -> np.ndarray:
+    """Return the volume (n,) of the box that the first ion spans with the next three, Å³.
+
+    It changes its sign in a mirror, and is zero if the four lie in a plane.
+    """
+    edges = positions[:, 1:4] - positions[:, :1]
+    return np.linalg.det(edges) / ANGSTROM**3
 
 
 def _estimates(shape, positions, covariance, status):
