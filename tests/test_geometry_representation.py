@@ -141,6 +141,8 @@ def test_tangents():
         basis = charts.tangent_basis(s / np.linalg.norm(s))
         assert np.abs(basis.T @ basis - np.eye(5)).max() < 1e-14
         assert np.abs(basis.T @ s).max() < 1e-14
+    for axis in (*np.eye(3), *-np.eye(3)):
+        assert np.abs(charts.tangent_basis(axis)).sum() == 2
     plain = charts.tangent_basis([0.6, 0.0, -0.8])
     assert np.isin(plain[1], (0, 1)).all()  # what is zero keeps an axis of its own
 

@@ -1,0 +1,145 @@
+"""Data sets of the kind that published networks were trained on, made with coulex.
+
+The files themselves were not published. Each set here has positions (n, 3, 3) and momenta of
+C, O, S (the published column order), charges 2, 2, 2, in bohr and atomic units, from rest, and
+knows the least squared error that anybody can reach: what positions keep to themselves.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+import coulex
+from coulex.frames import centre_of_mass, recoil_frame, rotate, rotation_matrices
+
+OCS = coulex.Molecule.named("OCS").with_charges([2, 2, 2])
+_ORDER = [OCS.symbols.index(symbol) for symbol in "COS"]
+MASSES, CHARGES = OCS.ion_masses[_ORDER], OCS.charges[_ORDER]
+
+#: spread of the orientations of "independent", in radians about each axis: predicting the mean
+#: then has the squared error that it has on the published file, 0.734 bohr²
+TILT = 0.31
+
+
+@dataclass(frozen=True)
+class Set:
+    """Positions and momenta, and what of the positions no momenta tell."""
+
+    says: str
+    published: str  #: name of the published file that it stands for
+    positions: np.ndarray  #: (n, 3, 3) bohr, C, O, S
+    momenta: np.ndarray  #: (n, 3, 3) a.u.
+    floor: float  #: squared error of the best prediction, bohr²
+    floor_centred: float = 0.0  #: the same about the centre of mass
+    together: bool = True  #: positions and momenta are in one frame
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays as of a file."""
+        return {
+            "initial_positions": self.positions,
+            "momenta": self.momenta,
+            "charges": CHARGES,
+            "masses": MASSES,
+            "numbers": np.array([6, 8, 16]),
+        }
+
+
+def stretched(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Draw OCS (n, 3, 3), C at the origin and O on the x axis, both bonds stretched alike.
+
+    From equilibrium to twice the length: C-O 2.1-4.3 bohr, C-S 2.9-6.1, angle 165-180°.
+    """
+    stretch, angle = rng.random(n), np.radians(rng.uniform(165, 180, n))
+    x = np.zeros((n, 3, 3))
+    x[:, 1, 0] = 2.1 + 2.2 * stretch
+    r = 2.9 + 3.2 * stretch
+    x[:, 2, 0], x[:, 2, 1] = r * np.cos(angle), r * np.sin(angle)
+    return x
+
+
+def independent(rng: np.random.Generator, n: int) -> Set:
+    """Turn positions and momenta by rotations that know nothing of each other."""
+    x = stretched(rng, n)
+    p = exploded(x)
+    turns = tilts(rng, n)
+    # the best that the internal geometry allows: the mean over all orientations
+    mean = turns.mean(axis=0)
+    turned = rotate(x, turns)
+    missed = turned - x @ mean.T
+    return Set(
+        "OCS, positions and momenta in frames of their own",
+        "cei_traning_orient_1",
+        turned,
+        rotate(p, recoil_frame(p)),
+        floor=float((missed**2).mean()),
+        floor_centred=float((centred(missed) ** 2).mean()),
+        together=False,
+    )
+
+
+def one_frame(rng: np.random.Generator, n: int) -> Set:
+    """Turn positions and momenta of an event together, in all directions."""
+    x = stretched(rng, n)
+    q = rng.standard_normal((n, 4))
+    turns = rotation_matrices(q / np.linalg.norm(q, axis=1, keepdims=True))
+    return Set(
+        "OCS, any orientation, both in one frame",
+        "generated_cos3d_check",
+        rotate(x, turns),
+        rotate(exploded(x), turns),
+        floor=0.0,
+    )
+
+
+def fixed_frame(rng: np.random.Generator, n: int) -> Set:
+    """Leave positions and momenta as they are."""
+    x = stretched(rng, n)
+    return Set("OCS, one orientation, one frame", "", x, exploded(x), floor=0.0)
+
+
+def cube(rng: np.random.Generator, n: int) -> Set:
+    """Draw all positions uniformly in the cube from -1 to 1 bohr, wherever that puts them.
+
+    The momenta tell distances, not the place: along each axis the molecule may lie anywhere
+    in the cube where it has room.
+    """
+    x = rng.uniform(-1, 1, (n, 3, 3))
+    room = 2 - (x.max(axis=1) - x.min(axis=1))
+    return Set(
+        "random positions in a cube",
+        "random_cos3d_10000",
+        x,
+        exploded(x),
+        floor=float((room**2).mean() / 12),
+    )
+
+
+SETS: dict[str, Callable[[np.random.Generator, int], Set]] = {
+    "independent": independent,
+    "one-frame": one_frame,
+    "fixed-frame": fixed_frame,
+    "cube": cube,
+}
+
+
+def exploded(positions: np.ndarray) -> np.ndarray:
+    """Return the momenta of geometries."""
+    run = coulex.simulate(positions, MASSES, CHARGES)
+    if run.status.any():
+        raise RuntimeError(run.failures())
+    return run.momenta
+
+
+def tilts(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Draw rotations (n, 3, 3) by vectors that are normal with deviation `TILT`."""
+    vector = TILT * rng.standard_normal((n, 3))
+    angle = np.linalg.norm(vector, axis=1, keepdims=True)
+    half = np.sin(angle / 2) * vector / angle
+    return rotation_matrices(np.concatenate([np.cos(angle / 2), half], axis=1))
+
+
+def centred(positions: np.ndarray) -> np.ndarray:
+    """Return positions (..., 3, 3) about their centre of mass."""
+    return positions - centre_of_mass(positions, MASSES)[..., None, :]
