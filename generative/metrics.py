@@ -29,6 +29,7 @@ import numpy as np
 
 from coulex.frames import kabsch
 
+_ROUNDING = 1e-12  #: share of the size that is 0 but for a rotation
 _PAIRS_AT_ONCE = 1 << 22  #: distances of draws that are held in memory together
 
 
@@ -62,9 +63,9 @@ def point_errors(predicted, true, *, spread=None) -> PointErrors:
     guess, true = _alike(predicted, true)
     spread = true.std(axis=0) if spread is None else np.asarray(spread, float)
     error = guess - true
-    defined = true != 0
-    size = np.maximum(np.abs(true.mean(axis=0)), spread.max())
-    varies = spread > 1e-9 * size  # the rest is rounding
+    size = np.abs(true).max()
+    defined = np.abs(true) > _ROUNDING * size
+    varies = spread > _ROUNDING * size
     relative = np.abs(error[defined] / true[defined])
     return PointErrors(
         mse=float((error**2).mean()),

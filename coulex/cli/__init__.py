@@ -12,7 +12,9 @@ from .output import Commands, plain_warnings
 from .plot import app as plot
 from .quickstart import quickstart
 from .sample import sample
+from .score import score
 from .simulate import simulate
+from .train import train
 from .validate import validate
 
 app = typer.Typer(
@@ -24,7 +26,9 @@ app = typer.Typer(
 )
 app.command()(simulate)
 app.command()(invert)
+app.command()(train)
 app.command()(sample)
+app.command()(score)
 app.command()(validate)
 app.add_typer(plot, name="plot")
 app.add_typer(data, name="data")

@@ -271,15 +271,7 @@ def _prior(
         settings = {"units": None, "ignore_cell": False, "min_distance_angstrom": believed}
         about, _ = m.read(molecule, False, settings)
     elif "molecule" in origin:
-        said = origin["molecule"]
-        about = Molecule(
-            name=said["name"],
-            symbols=tuple(said["symbols"]),
-            positions=said["positions"],
-            masses=said["masses"],
-            charges=said["charges"],
-            mass_numbers=said["mass_numbers"] and tuple(said["mass_numbers"]),
-        )
+        about = m.described(origin["molecule"])
     elif name == "sphere" and source.symbols:  # of which only the number of atoms counts
         about = Molecule.of(source.symbols, np.zeros((len(source.symbols), 3)))
     else:

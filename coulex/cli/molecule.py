@@ -148,6 +148,20 @@ def charged(molecule: "Molecule", text: str | None, allow_attraction: bool) -> "
         raise InvalidDataError(str(error)) from error
 
 
+def described(said: dict[str, Any]) -> "Molecule":
+    """Return the molecule that a file's configuration describes."""
+    from coulex.molecule import Molecule
+
+    return Molecule(
+        name=said["name"],
+        symbols=tuple(said["symbols"]),
+        positions=said["positions"],
+        masses=said["masses"],
+        charges=said["charges"],
+        mass_numbers=said["mass_numbers"] and tuple(said["mass_numbers"]),
+    )
+
+
 def ensemble(name: str, geometry: dict[str, Any], frames: Any) -> "Ensemble":
     """Return the ensemble, lengths turned from Å into bohr."""
     from coulex.ensemble import ENSEMBLES

@@ -96,7 +96,7 @@ def sample(
     drawing = Drawing(
         source=some_of(source, keep, events),
         constants=constants,
-        origin={**origin, "part": chosen},
+        origin={**origin, **_made_by(condition), "part": chosen},
         sampler=sampler,
         described=described,
         draws=n,
@@ -112,6 +112,17 @@ def sample(
     made = _run(drawing, out, canonical_command(context), **ways)
     made |= {"part": chosen and chosen["name"], "model": described["model"], "seed": seed}
     _tell(made, json=json)
+
+
+def _made_by(file: Path) -> dict[str, Any]:
+    """Return how a simulated file drew its geometries: the prior of what is drawn here."""
+    from coulex import dataset
+    from coulex.dataset.plan import is_single
+
+    if not (file.is_dir() or is_single(file)):
+        return {}
+    said = dataset.open(file).configuration
+    return {name: said[name] for name in ("ensemble", "start") if name in said}
 
 
 def _part(
