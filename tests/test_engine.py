@@ -206,7 +206,7 @@ def test_other_instructions_agree_to_the_tolerance(
 @pytest.mark.skipif(config.DISABLE_JIT, reason="runs without the compiler already")
 def test_kernels_and_explosions_without_the_compiler(tmp_path):
     """The tests of kernels, and of all numbers of ions, are run so: no kernel to compile."""
-    files = ("test_kernels", "test_tail", "test_explosions")
+    files = ("test_kernels", "test_tail", "test_explosions", "test_explosion_inputs")
     names = [f"tests/{name}.py" for name in files]
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
