@@ -69,14 +69,14 @@ class Couplings(nn.Module):
 
     def inverse(self, z: Tensor, c: Tensor) -> Tensor:
         """Return the x (m, size) whose z (m, size) these are, given c (m, k)."""
+        z, c = z.to(self.enter.dtype), c.to(self.enter.dtype)
         if torch.is_grad_enabled():
             return self._inverse(z, c)
         pieces = zip(z.split(_BLOCK), c.split(_BLOCK), strict=True)
-        return torch.cat([self._inverse(*piece) for piece in pieces])
+        return torch.cat([self._inverse_in_place(*piece) for piece in pieces])
 
     def _inverse(self, z: Tensor, c: Tensor) -> Tensor:
-        state = z.to(self.enter.dtype).T.contiguous()
-        told = _with_ones(c.to(self.enter.dtype).T)
+        state, told = z.T, _with_ones(c.T)
         for k in reversed(range(len(self.enter))):
             kept, changed = _parts(state, k)
             h = torch.mm(self.enter[k].T, torch.cat([kept, told])).relu_()
@@ -84,6 +84,28 @@ class Couplings(nn.Module):
             raw, shift = torch.addmm(self.leave_bias[k], self.leave[k], h).chunk(2)
             before = (changed - shift) * torch.exp(-self.limit * torch.tanh(raw))
             state = torch.cat([before, kept] if k % 2 else [kept, before])
+        return state.T
+
+    def _inverse_in_place(self, z: Tensor, c: Tensor) -> Tensor:
+        """Do the same where nobody wants a derivative."""
+        state = z.T.clone(memory_format=torch.contiguous_format)
+        parts = _parts(state, 0), _parts(state, 1)
+        kept_size, changed_size = (len(part) for part in parts[0])
+        seen = torch.cat([parts[0][0], _with_ones(c.T)])
+        h1, h2 = z.new_empty(2, self.hidden.shape[1], len(z))
+        out = z.new_empty(2 * changed_size, len(z))
+        raw, shift = out.chunk(2)
+        layers = zip(
+            *(self.enter.mT, self.hidden_bias, self.hidden, self.leave_bias, self.leave),
+            strict=True,
+        )
+        for k, (w1, b2, w2, b3, w3) in reversed(list(enumerate(layers))):
+            kept, changed = parts[k % 2]
+            seen[:kept_size] = kept
+            torch.mm(w1, seen, out=h1).relu_()
+            torch.addmm(b2, w2, h1, out=h2).relu_()
+            torch.addmm(b3, w3, h2, out=out)
+            changed.sub_(shift).mul_(raw.tanh_().mul_(-self.limit).exp_())
         return state.T
 
 
