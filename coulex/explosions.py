@@ -22,8 +22,9 @@ STATUS = {
 }
 
 _BLOCK = 1 << 13  #: events at most that a thread takes at a time
-#: at a time; kernels are compiled for these numbers alone, and filled up. With more than the
-#: last, the forces of all stages outgrow the cache.
+_LEAST_BLOCK = 64  #: and at least: while the last ones of a block explode, lanes stand empty
+#: directions at a time; kernels are compiled for these numbers alone, and filled up. With more
+#: than the last, the forces of all stages outgrow the cache.
 _DIRECTIONS = (2, 3, 5, 8, 13)
 _CARE = 30.0  #: events that miss the tolerance are tried once more, so much more finely
 
@@ -39,10 +40,10 @@ class Explosions:
 
     @classmethod
     def empty(cls, count: int, ions: int, dtype) -> "Explosions":
-        """Return room for so many explosions, whose numbers are not numbers yet."""
-        errors = np.full((2, count), np.nan, dtype)
-        momenta = np.full((count, ions, 3), np.nan, dtype)
-        return cls(momenta, np.zeros(count, np.uint8), *errors)
+        """Return room for so many explosions, with nothing in it yet."""
+        errors = np.empty((2, count), dtype)
+        momenta = np.empty((count, ions, 3), dtype)
+        return cls(momenta, np.empty(count, np.uint8), *errors)
 
     def put(self, chosen, other: "Explosions") -> None:
         """Replace the events at the indices `chosen` by others."""
@@ -211,7 +212,7 @@ class Run:
         recharges = directions[:, :, 6 * x.shape[1] :].any()
         along = Along((0,) * columns, (0,) * int(recharges))
         result = Explosions.empty(count, x.shape[1], self.lanes.dtype)
-        changes = np.full((count, columns, *x.shape[1:]), np.nan, self.lanes.dtype)
+        changes = np.empty((count, columns, *x.shape[1:]), self.lanes.dtype)
         out = (
             result.momenta,
             result.status,
@@ -219,23 +220,26 @@ class Run:
             result.error_estimate,
             changes,
         )
-        block = max(64, min(_BLOCK, -(-count // (4 * self.threads))))
-        starts = iter(
-            range(0, count, block)
-        )  # each item goes to one thread: CPython has a lock
+        spans = _spans(count, self.threads)
+        waiting = iter(spans)  # each item goes to one thread: CPython has a lock
 
-        def work(_):
+        def work():
             explode = self._kernel(own_charges=len(q) > 1, along=along, care=care)
-            for first in starts:
-                last = min(first + block, count)
+            for first, last in waiting:
+                # Here, not at once for all: the first to touch memory waits for the system.
+                for array in out:
+                    array[first:last] = 0 if array is result.status else np.nan
                 explode(x, p, self.masses, q, directions, first, last, out)
 
-        needed = min(self.threads, -(-count // block))
-        if needed <= 1:
-            work(0)
+        helpers = min(self.threads, len(spans)) - 1
+        if helpers < 1:
+            work()
         else:
-            with ThreadPoolExecutor(needed) as pool:
-                list(pool.map(work, range(needed)))
+            with ThreadPoolExecutor(helpers) as pool:
+                others = [pool.submit(work) for _ in range(helpers)]
+                work()
+            for other in others:
+                other.result()
         return result, changes
 
     def _kernel(self, *, own_charges, along, care):
@@ -266,6 +270,21 @@ class Run:
                 engine.explode(*constants, *arrays)
 
         return explode
+
+
+def _spans(count, threads):
+    """Return (first, last) of the blocks of events that threads take one after another.
+
+    The blocks get smaller, so that no thread waits long for the last one.
+    """
+    spans, first = [], 0
+    least = max(_LEAST_BLOCK, count // (64 * threads))
+    while first < count:
+        share = -(-(count - first) // (2 * threads)) if threads > 1 else count
+        last = min(first + min(max(share, least), _BLOCK), count)
+        spans.append((first, last))
+        first = last
+    return spans
 
 
 def _threads(threads):

@@ -405,7 +405,7 @@ def _(context, builder, sig, values):
     rows, place, lanes = sig.args[0], sig.args[1:3], sig.args[3].lanes
     where = _address(context, builder, rows, values[0], place, values[1:3], _element(lanes))
     if lanes.instructions == "avx512":
-        _put_registers(builder, lanes, *values[3:], where)
+        _put_registers(builder, lanes, values[3], values[4], where)
     else:
         name = f"llvm.masked.compressstore.{_suffix(lanes)}"
         _call(builder, name, ir.VoidType(), values[3], where, values[4])
