@@ -266,6 +266,26 @@ def test_identical_ions_that_fly_alike_have_each_geometry_once():
         assert np.abs(lengths[i] - lengths[j]).max() > 1e-5
 
 
+def test_a_geometry_that_counts_twice_has_the_weight_of_two():
+    """Momenta that are almost alike keep the labels of identical ions apart."""
+    dioxide = Molecule.named("CO2").with_charges([2, 2, 2])
+    m, q = dioxide.ion_masses, dioxide.charges
+    p = exact(bent(1.2, 1.2, [60.0, 90.0, 120.0, 160.0])[:, [1, 0, 2]], m, q)
+    off = 1e-5 * np.abs(p).max() * np.random.default_rng(12).normal(size=p.shape)
+    off -= off.sum(axis=1, keepdims=True) * (m / m.sum())[:, None]
+    off[..., 2] = 0.0
+    alike, apart = (coulex.invert(momenta, m, q) for momenta in (p, p + off))
+    assert_array_equal(alike.n_solutions, 3)
+    assert_array_equal(apart.n_solutions, 4)
+    for event in range(len(p)):
+        once, twice = (w.solution_weight[w.solution_event == event] for w in (alike, apart))
+        # two of the four differ by their labels alone, and are as probable
+        pair = np.flatnonzero(np.abs(np.diff(twice)) < 1e-2 * twice[:-1])[0]
+        joined = np.delete(twice, pair + 1)
+        joined[pair] *= 2
+        assert np.abs(np.sort(joined) - np.sort(once)).max() < 1e-3
+
+
 def test_no_events():
     for charges in (CHARGES, np.empty((0, 3))):
         got = coulex.invert(np.empty((0, 3, 3)), MASSES, charges)

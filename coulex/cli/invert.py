@@ -80,6 +80,11 @@ def invert(
         if unknown and believed and max_charge:
             constants, said = _ranked(source, believed, max_charge, threads)
             origin["ranking"] = said
+    if believed is None and len(constants.get("masses", ())) > 3:
+        say(
+            "no --prior: geometries of any shape are searched for, which is slow; some may be "
+            "missed, and the weights do not say which one is likely"
+        )
     reconstruction = Reconstruction(
         source=source,
         constants=constants,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from coulex.ensemble import Ensemble
+from coulex.ensemble import Ensemble, Sphere
 from coulex.explosions import checked
 from coulex.molecule import Molecule
 from coulex.units import ANGSTROM
@@ -11,7 +11,7 @@ from . import solutions as s
 from .prior import log_density
 from .roots import Found, Search, by_formula, by_search, by_table
 from .solutions import Solutions
-from .starts import guesses, of_prior, of_sampler
+from .starts import anywhere, of_prior, of_sampler
 
 #: condition number of the shape above which a geometry lies at a fold: the linear error of a
 #: bond, 1e-13 of the momenta times that, is then no longer below 1e-8
@@ -26,6 +26,10 @@ SUM_TOLERANCE = 1e-6
 #: share of the momenta that is rounding, where all ions move alike
 _ROUNDING = 1e-12
 
+
+#: of a search with a hint of where the geometry is, and without: then there are many solutions
+#: (some 19 of five ions), and the true one is as likely as any to be missed
+_PATIENCE = {False: 2, True: 8}
 
 _HEAVY = 10_000  #: electron masses; below, it is hydrogen or helium
 
@@ -61,7 +65,8 @@ def invert(
         ``(momenta (k, ions, 3), n, *, charges, masses, noise, rng) -> positions (k, n, ions,
         3), log_q``: a source of starts, a network for instance.
     search : Search, optional
-        When to stop looking for more, for four ions and more.
+        When to stop looking for more, for four ions and more; by default later where neither
+        a prior (spheres do not count) nor a sampler says where to look.
     tolerance : float
         Residual that a solution may have, relative to the whole vector of momenta.
     bounds : (float, float)
@@ -168,11 +173,14 @@ def _find(p, m, q, prior, sampler, search, tolerance, threads) -> Found:
         return by_formula(p, m, q, threads=threads)
     if len(m) == 3:
         return by_table(p, m, q, **options)
-    starts = guesses(p, m)
+    starts = anywhere(p, m)
     if prior is not None:
         starts = of_prior(*prior, otherwise=starts)
     if sampler is not None:
         starts = of_sampler(sampler, p, m, q, otherwise=starts)
+    if search is None:
+        vague = sampler is None and (prior is None or isinstance(prior[0], Sphere))
+        search = Search(patience=_PATIENCE[vague])
     return by_search(p, m, q, starts, search=search, **options)
 
 
@@ -185,7 +193,7 @@ def _solutions(found: Found, rows, status, shape, prior, bounds) -> Solutions:
     had = np.bincount(found.event, minlength=count) > 0
     keep = np.flatnonzero(sized)
     event, x = found.event[keep], x[keep]
-    log = -found.response.log_determinant[keep]
+    log = np.log(found.copies[keep]) - found.response.log_determinant[keep]
     if prior is not None:
         log += log_density(*prior, x)
     weight = _normalized(log, event, count)

@@ -21,7 +21,8 @@ from coulex.kernels.compiled import compiled
 from coulex.linear import best_rotation
 
 from .response import Response, across_fold, joined, response
-from .solve import CONVERGED, KNOWN, PROOF, STATIONARY, Known, solve
+from .solve import CONVERGED, KNOWN, PROOF, SEARCH_ROUNDS, STATIONARY, Known, solve
+from .steps import is_known
 from .table import table_of
 
 Starts = Callable[[np.ndarray, int], np.ndarray]
@@ -38,8 +39,9 @@ _PERMUTATIONS = 720  #: of identical ions that are tried, at most
 class Search:
     """When to stop looking for more solutions."""
 
-    patience: int = 2  #: converged starts in a row that bring nothing new
-    max_starts: int = 60  #: for an event, those beyond folds not counted
+    patience: int = 2  #: converged starts in a row that bring nothing new, at least: it takes
+    # more where many solutions are known, half their number
+    max_starts: int = 200  #: for an event, those beyond folds not counted
 
     def __post_init__(self):
         if self.patience < 1 or self.max_starts < 1:
@@ -49,12 +51,17 @@ class Search:
 
 @dataclass(frozen=True)
 class Found:
-    """Solutions of many events, in the order of the events."""
+    """Solutions of many events, in the order of the events.
+
+    Where momenta do not change if identical ions change places, a geometry without that
+    symmetry has equals under other labels: it stands here once, with the number of `copies`.
+    """
 
     event: np.ndarray  #: (m,)
     positions: np.ndarray  #: (m, ions, 3), in the frame of the momenta
     residual: np.ndarray  #: (m,)
     response: Response  #: of each
+    copies: np.ndarray  #: (m,)
     starts: np.ndarray  #: (n,), how many each event took
     stationary: np.ndarray  #: (n,) bool: every start ended, none at a solution
 
@@ -70,13 +77,16 @@ def by_formula(momenta, masses, charges, *, threads=None) -> Found:
     again = simulate(x, m, q, tolerance=PROOF, threads=threads).momenta
     gap = np.linalg.norm(again - p, axis=(1, 2)) / np.linalg.norm(p, axis=(1, 2))
     every, taken = np.arange(len(p)), response(x, m, q, threads=threads)
-    return Found(every, x, gap, taken, np.ones(len(p), np.int64), np.zeros(len(p), bool))
+    alone = np.ones(len(p))
+    return Found(
+        every, x, gap, taken, alone, np.ones(len(p), np.int64), np.zeros(len(p), bool)
+    )
 
 
 def by_table(momenta, masses, charges, *, threads=None, residual=1e-9) -> Found:
     """Find all geometries of three ions (n, 3, 3) from rest."""
     p, q = np.asarray(momenta, float), np.asarray(charges, float)
-    kept = _Kept(len(p), masses, q)
+    kept = _Kept(p, masses, q)
     starts, flat = np.zeros(len(p), np.int64), np.ones(len(p), bool)
     for chosen, charge in _by_charges(q, len(p)):
         event, guesses = table_of(masses, charge, threads=threads).candidates(
@@ -96,12 +106,13 @@ def by_search(
     """Find geometries of four ions and more from the starts that `sampler` makes."""
     p, q = np.asarray(momenta, float), np.asarray(charges, float)
     search = search or Search()
-    kept = _Kept(len(p), masses, q)
+    kept = _Kept(p, masses, q)
     starts, idle = np.zeros((2, len(p)), np.int64)
     flat = np.ones(len(p), bool)
     number = seen = 0
     while True:
-        active = np.flatnonzero((idle < search.patience) & (starts < search.max_starts))
+        enough = np.maximum(search.patience, kept.numbers // 2)
+        active = np.flatnonzero((idle < enough) & (starts < search.max_starts))
         twins, beyond, far = kept.twins(seen, threads)
         seen = kept.size
         event = np.concatenate([active, twins])
@@ -117,6 +128,7 @@ def by_search(
             known=kept.known(event, near),
             threads=threads,
             residual=residual,
+            rounds=SEARCH_ROUNDS,
         )
         starts[active] += 1
         number += 1
@@ -130,7 +142,9 @@ def by_search(
 class _Kept:
     """The solutions found so far, each once."""
 
-    def __init__(self, count: int, masses, charges):
+    def __init__(self, momenta, masses, charges):
+        count = len(momenta)
+        self.momenta = momenta
         self.masses, self.charges = np.asarray(masses, float), charges
         self.orders = _orders_of(self.masses, charges)
         self.size = 0
@@ -192,7 +206,10 @@ class _Kept:
         else:
             own = self.charges[event] if self.charges.ndim == 2 else self.charges
             taken = response(positions, self.masses, own, threads=threads)
-        return Found(event, positions, self.residual[order], taken, starts, flat)
+        copies = np.ones(len(event))
+        if len(self.orders) > 1:
+            _copies(event, positions, self.momenta, self.masses, self.orders, copies)
+        return Found(event, positions, self.residual[order], taken, copies, starts, flat)
 
 
 def _by_charges(charges, count):
@@ -256,14 +273,23 @@ def _merge(
 def _close(event, positions, reach, masses, numbers, rows, known, close):
     """Mark the geometries that lie near a known solution, in the frame of the momenta."""
     for n in range(event.size):
-        for s in range(numbers[event[n]]):
-            other = known[rows[event[n], s]]
-            apart, size = 0.0, 0.0
-            for i in range(masses.size):
-                for axis in range(3):
-                    apart += masses[i] * (positions[n, i, axis] - other[i, axis]) ** 2
-                    size += masses[i] * other[i, axis] ** 2
-            close[n] |= apart < reach[n] * reach[n] * size
+        close[n] = is_known(positions[n], masses, numbers, rows, known, event[n], reach[n])
+
+
+@compiled
+def _copies(event, positions, momenta, masses, orders, copies):
+    """Count the ways to label a geometry that give the same momenta.
+
+    Orders that turn the momenta into themselves make a group, those that do so with the
+    geometry another one within it.
+    """
+    for n in range(event.size):
+        same, alike = 0, 0
+        for k in range(len(orders)):
+            p = momenta[event[n]]
+            same += _alike(p, p, masses, orders[k : k + 1])
+            alike += _alike(positions[n], positions[n], masses, orders[k : k + 1])
+        copies[n] = max(same / alike, 1.0)
 
 
 @compiled

@@ -29,7 +29,10 @@ _RUNNING = 4
 
 _ROUGH = 1e-4  #: tolerance of the steps: real errors are a thousand times smaller, or more
 PROOF = 1e-13  #: tolerance of the simulation that proves a geometry
-_ROUNDS = 100  #: simulations at most, for one start
+_ROUNDS = 100  #: simulations at most, for one start; and where there are always others,
+SEARCH_ROUNDS = (
+    50  #: since 85 % of those that arrive do so by then, and lost ones go on for ever
+)
 _POLISH = 10  #: of them tight ones, at most
 _BLOCK = 2048  #: starts that a thread follows together
 
@@ -63,6 +66,7 @@ def solve(
     known: Known | None = None,
     threads=None,
     residual=1e-9,
+    rounds=_ROUNDS,
 ) -> Roots:
     """Find the geometry, downhill of each start, that gives measured momenta from rest.
 
@@ -79,6 +83,8 @@ def solve(
     threads : int, optional
     residual : float
         Relative, of the whole vector of momenta: up to this a geometry has converged.
+    rounds : int
+        Simulations at most, for one start, before a geometry is proven.
 
     Returns
     -------
@@ -108,7 +114,7 @@ def solve(
     def work(part):
         own = q[part] if len(q) > 1 else q
         there = known._replace(event=known.event[part], near=known.near[part])
-        _Block(steps, proof, x[part], p[part], own, there, residual).solve(roots, part)
+        _Block(steps, proof, x[part], p[part], own, there, residual).solve(roots, part, rounds)
 
     if threads == 1 or len(blocks) == 1:
         for part in blocks:
@@ -140,10 +146,10 @@ class _Block:
         self.turn = np.empty((count, 3, 3))  # from the frame of P to that of x
         begin(x.reshape(count, -1), p, self.masses, q, self.x)
 
-    def solve(self, roots: Roots, part: slice) -> None:
+    def solve(self, roots: Roots, part: slice, most: int) -> None:
         """Follow all starts to their ends, and put these into `roots`."""
         rounds = roots.rounds[part]
-        for _ in range(_ROUNDS):
+        for _ in range(most):
             active = np.flatnonzero(self.state == _RUNNING)
             if not active.size:
                 break

@@ -34,6 +34,23 @@ def guesses(momenta, masses):
     return starts
 
 
+def anywhere(momenta, masses):
+    """Return starts for who knows nothing: a guess made of the momenta, then random shapes.
+
+    Shapes of normal positions find more solutions of an event than guesses do: these lead to
+    the same few again and again.
+    """
+    guess, shape = guesses(momenta, masses), momenta.shape[1:]
+
+    def starts(event, number):
+        if number == 0:
+            return guess(event, number)
+        drawn = random.normal(_SEED - number, 0, len(momenta), shape[0] * 3, random.GEOMETRY)
+        return drawn[event].reshape(-1, *shape)
+
+    return starts
+
+
 def of_prior(ensemble: Ensemble, molecule: Molecule, *, otherwise):
     """Return starts at the molecule, in its ensemble, and now and then elsewhere."""
 

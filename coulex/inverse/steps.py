@@ -161,7 +161,7 @@ def step(
 ):  # fmt: skip
     """Judge what each simulation gave, keep it where it is better, and choose the next."""
     ions, unknowns = masses.size, ways.shape[1]
-    new_gap, unit = np.empty(3 * ions), np.empty(3 * ions)
+    new_gap, unit, here = np.empty(3 * ions), np.empty(3 * ions), np.empty((ions, 3))
     normal, along = np.empty((unknowns, unknowns)), np.empty(unknowns)
     for a in range(len(active)):
         n = active[a]
@@ -178,11 +178,11 @@ def step(
             if predicted[n] > 0.0:
                 damping[n, 0] *= max(1.0 / 30.0, 1.0 - (2.0 * gain - 1.0) ** 3)
             damping[n, 1] = 2.0
-            if new < 1e-4 and _is_known(
-                best[n], turn[n], masses, numbers, rows, known, event[n], near[n]
-            ):
-                state[n] = KNOWN
-                continue
+            if new < 1e-4:
+                _turn_back(best[n], turn[n], here)
+                if is_known(here, masses, numbers, rows, known, event[n], near[n]):
+                    state[n] = KNOWN
+                    continue
         else:
             damping[n, 0] *= damping[n, 1]
             damping[n, 1] *= 2.0
@@ -220,21 +220,28 @@ def step(
 
 
 @compiled
-def _is_known(x, turn, masses, numbers, rows, known, event, near):
-    """Return whether a geometry, turned to the frame of P, is close to a known solution."""
+def is_known(x, masses, numbers, rows, known, event, near):
+    """Return whether a geometry (ions, 3), in the frame of P, is close to a known solution."""
     for s in range(numbers[event]):
         other = known[rows[event, s]]
         apart, size = 0.0, 0.0
         for i in range(masses.size):
             for axis in range(3):
-                here = 0.0
-                for k in range(3):
-                    here += turn[k, axis] * x[3 * i + k]
-                apart += masses[i] * (here - other[i, axis]) ** 2
+                apart += masses[i] * (x[i, axis] - other[i, axis]) ** 2
                 size += masses[i] * other[i, axis] ** 2
         if apart < near * near * size:
             return True
     return False
+
+
+@compiled
+def _turn_back(x, turn, out):
+    """Write vectors (3 ions,) that stand in the frame of x as (ions, 3), in that of P."""
+    for i in range(len(out)):
+        for axis in range(3):
+            out[i, axis] = 0.0
+            for k in range(3):
+                out[i, axis] += turn[k, axis] * x[3 * i + k]
 
 
 @compiled
@@ -289,12 +296,7 @@ def improve(
             continue
         if now < before:
             residual[n] = now
-            for i in range(ions):
-                for axis in range(3):
-                    back = 0.0
-                    for k in range(3):
-                        back += turn[k, axis] * x[n, 3 * i + k]
-                    positions[n, i, axis] = back
+            _turn_back(x[n], turn, positions[n])
         _project(unit, new, slope[n, :0])
         _learn(slope[n], gap[n], new, last[n])
         gap[n] = new
