@@ -209,6 +209,8 @@ def _run(order: "Order", *, device: str, resume: bool, overwrite: bool, json: bo
     from generative import parallel
     from generative.production import run
 
+    from .molecule import usage
+
     leader = parallel.rank_and_world()[0] == 0
     say(
         f"training {order.name} on {order.source.n_events:,} events, 15 % each kept for "
@@ -216,7 +218,7 @@ def _run(order: "Order", *, device: str, resume: bool, overwrite: bool, json: bo
     )
     total = order.training.epochs * order.source.n_events * 0.7
     try:
-        with Stop() as stop, progress(int(total), "training") as tick:
+        with usage(), Stop() as stop, progress(int(total), "training") as tick:
             _, result, summary = run(
                 *(order,),
                 device=device,
@@ -241,8 +243,9 @@ def _run(order: "Order", *, device: str, resume: bool, overwrite: bool, json: bo
 
 def _tell(order: "Order", summary: dict[str, Any], *, json: bool) -> None:
     """Draw the learning curves, and print what came out."""
-    from coulex.plot import save
     from coulex.plot_learning import learning
+
+    from .plot import save
 
     save(learning([order.folder]), order.folder / "learning.png")
     made = summary | {"folder": str(order.folder), "seed": order.training.seed}

@@ -1,0 +1,186 @@
+"""`coulex train`: from the command line to a model, and an end for every mistake."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from coulex.cli import app
+from generative.model import load
+
+QUICK = "--epochs 2 --batch-size 50 --learning-rate 0.01"
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "ocs.h5"
+    command = (
+        f"simulate OCS -n 2000 --charges 2,2,2 --ensemble gaussian --sigma 0.05 -o {path}"
+    )
+    assert CliRunner().invoke(app, command.split()).exit_code == 0
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def run(*words):
+    return CliRunner().invoke(app, [str(w) for word in words for w in str(word).split()])
+
+
+def test_a_model_comes_out(events, tmp_path):
+    done = run("train gaussian", events, "-o", tmp_path / "m", QUICK, "--json")
+    assert done.exit_code == 0, done.output
+    made = json.loads(done.stdout)
+    assert made["epochs"] == 2
+    assert sum(made["events"].values()) == 2000
+    assert set(made["losses"]) == {"train", "validation", "test"}
+    model = load(tmp_path / "m")
+    assert sum(p.numel() for p in model.parameters()) == made["parameters"]
+    with (tmp_path / "m/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert float(rows[-1]["val_loss"]) == pytest.approx(made["losses"]["validation"]["loss"])
+    assert "OCS" not in (tmp_path / "m/README.md").read_text()  # knows atoms, no names
+    assert (tmp_path / "m/learning.png").stat().st_size > 5000
+    assert {p.name for p in tmp_path.iterdir()} == {"m"}  # no lock, no unfinished parts
+
+
+def test_a_seed_decides_everything(events, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert (
+            run(
+                "train gaussian", events, "-o", tmp_path / name, QUICK, "--seed", seed
+            ).exit_code
+            == 0
+        )
+    a, b, c = (load(tmp_path / name).state_dict() for name in "abc")
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert any(not torch.equal(a[key], c[key]) for key in a)
+
+
+def test_options_from_flags_and_a_file(events, tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text(
+        'epochs = 1\nbatch-size = 64\nset = "width=16,blocks=1"\nnoise = [0.01, 0.05]\n'
+        'conditions = "scale-free,log-ker,noise"\ncoordinates = "shape"\n'
+    )
+    done = run("train mlp", events, "-o", tmp_path / "m", "--config", config, "--seed 5")
+    assert done.exit_code == 0, done.output
+    model = load(tmp_path / "m")
+    assert (model.options.width, model.options.blocks) == (16, 1)
+    assert model.representation.noise == (0.01, 0.05)
+    assert model.representation.coordinates == "shape"
+    assert model.condition_size == 5 + 1 + 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("train nothing {events} -o {out}", 2, "no model 'nothing'; there are"),
+        ("train mlp {events} -o {out} --set width=0", 2, "width must be at least 1"),
+        ("train mlp {events} -o {out} --set depth=3", 2, "no option depth; there are"),
+        ("train mlp {events} -o {out} --set width", 2, "expected K=V pairs"),
+        ("train mlp {events} -o {out} --preset best", 2, "no preset 'best'"),
+        ("train mlp {events} -o {out} --batch-size 5000", 2, "fewer than a batch of 5000"),
+        ("train mlp {events} -o {out} --device cuda", 2, "no silent change to the CPU"),
+        ("train mlp {events} -o {out} --conditions ker,colour", 2, "no condition colour"),
+        (
+            "train mlp {events} -o {out} --learning-rate -1",
+            2,
+            "learning_rate must be positive",
+        ),
+        ("train mlp {events} -o {out} --resume --overwrite", 2, "give one of them"),
+        ("train mlp {events}.missing -o {out}", 1, "ocs.h5.missing"),
+        ("train mlp {events} -o {out}/deeper/m", 1, "make it first"),
+    ],
+)
+def test_mistakes(events, tmp_path, words, code, message):
+    if "cuda" in words and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    done = run(words.format(events=events, out=tmp_path / "m"))
+    assert done.exit_code == code, done.output
+    assert message in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error")]) == 1
+    assert not (tmp_path / "m").exists()
+
+
+def test_output_that_exists(events, tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/mine.txt").write_text("keep")
+    done = run("train gaussian", events, "-o", tmp_path / "m", QUICK)
+    assert done.exit_code == 1
+    assert "--overwrite replaces it" in done.stderr
+    assert (
+        run("train gaussian", events, "-o", tmp_path / "m", QUICK, "--overwrite").exit_code
+        == 0
+    )
+    assert not (tmp_path / "m/mine.txt").exists()
+    assert load(tmp_path / "m").name == "gaussian"
+
+
+def test_momenta_that_are_not_finite(tmp_path):
+    from coulex.dataset import Shard, Target
+
+    rng = np.random.default_rng(1)
+    momenta = rng.normal(size=(600, 3, 3))
+    momenta[500, 2, 1] = np.nan
+    arrays = {"momenta": momenta, "initial_positions": rng.normal(size=(600, 3, 3))}
+    arrays |= {"charges": np.full(3, 2.0), "masses": np.full(3, 3e4)}
+    with Target(tmp_path / "nan.h5", {}, {}, 600) as target:
+        target.write(Shard(0, 0, 600), arrays)
+        target.finalize()
+    done = run("train mlp", tmp_path / "nan.h5", "-o", tmp_path / "m", QUICK)
+    assert done.exit_code == 1
+    assert "event 500 (row 500 of" in done.stderr
+
+
+def start(events, folder):
+    words = f"train mlp {events} -o {folder} --epochs 400 --patience 0 --batch-size 100"
+    command = [sys.executable, "-c", "from coulex.cli import main; main()", *words.split()]
+    command += ["--set", "width=64"]
+    return subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.slow
+def test_sigterm_leaves_what_resume_continues(events, tmp_path):
+    process = start(events, tmp_path / "m")
+    checkpoint = tmp_path / "m.parts/checkpoint.safetensors"
+    for _ in range(600):
+        if checkpoint.exists():
+            break
+        time.sleep(0.1)
+    second = start(events, tmp_path / "m")
+    _, said = second.communicate(timeout=60)
+    assert second.returncode == 1
+    assert "another training is at work" in said
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "--resume continues it" in said
+    assert not (tmp_path / "m").exists()
+    done = run("train mlp", events, "-o", tmp_path / "m", "--epochs 400 --batch-size 100")
+    assert done.exit_code == 1
+    assert "unfinished training: --resume it" in done.stderr
+    done = run(
+        "train mlp", events, "-o", tmp_path / "m", "--epochs 400 --batch-size 100 --resume"
+    )
+    assert done.exit_code == 4  # another width
+    assert "options.width 64, now" in done.stderr
