@@ -20,7 +20,7 @@ import zuko
 from torch import Tensor, nn
 
 from .model import Model, Options
-from .nets import ACTIVATIONS, mlp
+from .nets import ACTIVATIONS, mlp, never_empty
 from .representation import Representation
 from .score import Score
 
@@ -143,7 +143,7 @@ class Whitening(nn.Module):
         super().__init__()
         self.size = size
         self.constant = nn.Parameter(torch.zeros(size + size * (size + 1) // 2))
-        self.enter = nn.Linear(inputs, width) if inputs else None
+        self.enter = nn.Linear(max(inputs, 1), width)
         self.blocks = nn.ModuleList(
             mlp(width, (width,), width, activation=activation) for _ in range(blocks)
         )
@@ -170,9 +170,7 @@ class Whitening(nn.Module):
         return mean, diagonal.unsqueeze(-1) * factor, log_diagonal.sum(1)
 
     def _numbers(self, c: Tensor) -> Tensor:
-        if self.enter is None:
-            return self.constant.expand(len(c), -1)
-        h = self.enter(c)
+        h = self.enter(never_empty(c))
         for activation, block in zip(self.between, self.blocks, strict=False):
             h = h + block(activation(h))
         return self.constant + self.leave(self.between[-1](h))

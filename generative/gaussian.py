@@ -53,19 +53,26 @@ class Gaussian(Model):
         return {"loss": -self._log_prob(x, c).value.mean()}
 
     def _sample(self, c: Tensor, n: int, generator: torch.Generator) -> Tensor:
-        mean = self._mean(c)
         z = torch.randn(
             *(len(c), n, self.size), generator=generator, device=c.device, dtype=c.dtype
         )
-        factor = self._factor().expand(len(c), -1, -1)
-        left = torch.linalg.solve_triangular(factor, z.mT, upper=False).mT
-        return (mean[:, None] + left).reshape(len(c), n, *self.shape)
+        return self.from_normal(z, c).reshape(len(c), n, *self.shape)
 
     def _log_prob(self, x: Tensor, c: Tensor) -> Score:
-        z = (x.flatten(1) - self._mean(c)) @ self._factor().mT
-        log_det = self.log_diagonal.sum()
+        z, log_det = self.to_normal(x, c)
         constant = self.size / 2 * math.log(2 * math.pi)
         return Score(log_det - 0.5 * (z**2).sum(1) - constant, "exact")
+
+    def to_normal(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Return z (m, size) of scaled samples, and log |det dz/dx| (m,)."""
+        z = (x.flatten(1) - self._mean(c)) @ self._factor().mT
+        return z, self.log_diagonal.sum().expand(len(z))
+
+    def from_normal(self, z: Tensor, c: Tensor) -> Tensor:
+        """Return the scaled samples (m, n, size) of z (m, n, size)."""
+        factor = self._factor().expand(len(c), -1, -1)
+        off = torch.linalg.solve_triangular(factor, z.mT, upper=False).mT
+        return self._mean(c)[:, None] + off
 
     def _mean(self, c: Tensor) -> Tensor:
         return c @ self.slope + self.offset
