@@ -26,10 +26,9 @@ SUM_TOLERANCE = 1e-6
 #: share of the momenta that is rounding, where all ions move alike
 _ROUNDING = 1e-12
 
-
-#: of a search with a hint of where the geometry is, and without: then there are many solutions
-#: (some 19 of five ions), and the true one is as likely as any to be missed
-_PATIENCE = {False: 2, True: 8}
+#: without a hint of where the geometry is: there are many solutions then (of five ions some
+#: 19), and the true one is as likely as any to be missed
+_THOROUGH = Search(patience=8, max_starts=200)
 
 _HEAVY = 10_000  #: electron masses; below, it is hydrogen or helium
 
@@ -180,7 +179,7 @@ def _find(p, m, q, prior, sampler, search, tolerance, threads) -> Found:
         starts = of_sampler(sampler, p, m, q, otherwise=starts)
     if search is None:
         vague = sampler is None and (prior is None or isinstance(prior[0], Sphere))
-        search = Search(patience=_PATIENCE[vague])
+        search = _THOROUGH if vague else Search()
     return by_search(p, m, q, starts, search=search, **options)
 
 

@@ -41,7 +41,7 @@ class Search:
 
     patience: int = 2  #: converged starts in a row that bring nothing new, at least: it takes
     # more where many solutions are known, half their number
-    max_starts: int = 200  #: for an event, those beyond folds not counted
+    max_starts: int = 60  #: for an event, those beyond folds not counted
 
     def __post_init__(self):
         if self.patience < 1 or self.max_starts < 1:
