@@ -4,6 +4,8 @@ Each function returns a matplotlib Figure made through its object interface: no 
 display, no global state. Every figure says how many events it shows and what was left out.
 """
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -26,6 +28,16 @@ INK = "#222222"
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure, its size in inches."""
     return Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
+
+
+def save(figure: Figure, out: Path) -> None:
+    """Write a figure, whole or not at all."""
+    temporary = out.with_name(f".{out.name}.tmp{out.suffix}")
+    try:
+        figure.savefig(temporary)
+        temporary.rename(out)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def entitle(axes, title: str, below: str) -> None:

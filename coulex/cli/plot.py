@@ -92,6 +92,68 @@ def folds(
         print_json({**said, "fold_degrees": found.angles(ratio), **most})
 
 
+Draws = Annotated[Path, typer.Argument(metavar="FILE", help="Draws, by `coulex sample`.")]
+Models = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Trained models.")]
+
+
+@app.command()
+def predicted(file: Draws, out: o.Figure, overwrite: o.Overwrite = False) -> None:
+    """Draw bonds and angles of the mean of draws against the true ones."""
+    _check(out, overwrite)
+    from coulex import dataset, plot_draws
+
+    save(plot_draws.predicted(dataset.open(file)), out)
+
+
+@app.command()
+def corner(
+    file: Draws,
+    out: o.Figure,
+    event: Annotated[int, typer.Option(min=0, help="Which one, from 0.")] = 0,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Draw how bonds and angles of the draws of one event go together."""
+    _check(out, overwrite)
+    from coulex import dataset, plot_corner
+
+    save(plot_corner.corner(dataset.open(file), event=event), out)
+
+
+@app.command()
+def calibration(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of draws.")],
+    out: o.Figure,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Draw how often the draws of an event are below the truth, and what they cover."""
+    _check(out, overwrite)
+    from coulex import dataset, plot_draws
+
+    save(plot_draws.calibration([dataset.open(file) for file in files]), out)
+
+
+@app.command()
+def learning(folders: Models, out: o.Figure, overwrite: o.Overwrite = False) -> None:
+    """Draw training and validation loss of every epoch."""
+    _check(out, overwrite)
+    from coulex import plot_learning
+
+    save(plot_learning.learning(folders), out)
+
+
+@app.command()
+def latents(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A trained autoencoder.")],
+    out: o.Figure,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Draw the latents of the training, and how much each of them says."""
+    _check(out, overwrite)
+    from coulex import plot_learning
+
+    save(plot_learning.latents(folder), out)
+
+
 def _events(file: Path) -> "Events":
     from coulex import dataset
     from coulex.events import of_dataset
@@ -137,11 +199,8 @@ def _check(out: Path, overwrite: bool) -> None:
 
 
 def save(figure, out: Path) -> None:
-    """Write a figure, whole or not at all."""
-    temporary = out.with_name(f".{out.name}.tmp{out.suffix}")
-    try:
-        figure.savefig(temporary)
-        temporary.rename(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a figure, and say so."""
+    from coulex import plot
+
+    plot.save(figure, out)
     say(f"wrote {out}")
