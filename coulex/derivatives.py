@@ -78,7 +78,8 @@ def jacobian(
     )
     run = runner(m, **options)
     space = _Space(x, p if len(p) else None, m, np.broadcast_to(q, x.shape[:2]), tuple(wrt))
-    known, ranks = space.known(), np.empty(len(x), np.int64)
+    given, ranks = space.known(), np.empty(len(x), np.int64)
+    known = given.copy()
     orthonormalize(known, np.zeros((*known.shape[:2], 0)), ranks)
 
     ions = len(m)
@@ -95,10 +96,10 @@ def jacobian(
         part, changes = run(here_x, here_p, here_q, directions)
         result.put(chosen, part)
         images = here.images(part.momenta)
-        orthonormalize(here.known(), images, ranks[chosen])
-        whole[chosen] = np.einsum("nki,nkj->nij", images[:, :rank], basis[:, :rank])
+        orthonormalize(given[chosen], images, ranks[chosen])
         changes = changes.reshape(*rest.shape[:2], 3 * ions)
-        whole[chosen] += np.einsum("nki,nkj->nij", changes, rest)
+        whole[chosen] = images[:, :rank].swapaxes(1, 2) @ basis[:, :rank]
+        whole[chosen] += changes.swapaxes(1, 2) @ rest
     return Jacobian(result, **space.parts(whole / space.scale[:, None]))
 
 
