@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import zuko
 from torch import Tensor, nn
 
 from .model import Model, Options
 from .nets import ACTIVATIONS, mlp, never_empty
 from .representation import Representation
 from .score import Score
+from .splines import spline_flow
 
 #: the first guess of a posterior is this many times narrower than all samples together at most
 _NARROWEST = 1e4
@@ -95,12 +95,12 @@ class Flow(Model):
             blocks=options.blocks,
             activation=options.activation,
         )
-        self.splines = zuko.flows.NSF(
+        self.splines = spline_flow(
             self.size,
             self.condition_size,
             transforms=options.transforms,
             bins=options.bins,
-            hidden_features=(options.hidden,) * options.layers,
+            hidden=(options.hidden,) * options.layers,
         )
 
     def _loss(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:

@@ -5,10 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+import zuko
 from pairs import Pairs, linear_data
 
 from generative.flow import Flow, FlowOptions
 from generative.representation import as_batch
+from generative.splines import spline_flow
 
 SMALL = {"width": 16, "blocks": 1, "transforms": 2, "hidden": 16, "bins": 5}
 
@@ -100,6 +102,22 @@ def test_a_gaussian_posterior_is_recovered():
     # half of the 68 % interval: a short training leaves tails that a deviation would see
     low, high = np.quantile(drawn, [0.1587, 0.8413], axis=1)
     assert np.abs((high - low).mean(0) / 0.2 - 1).max() < 0.05
+
+
+def test_the_splines_are_those_of_zuko():
+    """The same parameters give the same function, with bins of all sizes."""
+    torch.manual_seed(0)
+    ours = spline_flow(3, 2, transforms=2, bins=6, hidden=(16, 16)).double()
+    theirs = zuko.flows.NSF(3, 2, transforms=2, bins=6, hidden_features=(16, 16)).double()
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.mul_(5)  # far from equal bins
+    theirs.load_state_dict(ours.state_dict())
+    x, c = 3 * torch.randn(200, 3).double(), torch.randn(200, 2).double()
+    for got, wanted in zip(
+        ours(c).transform.call_and_ladj(x), theirs(c).transform.call_and_ladj(x), strict=True
+    ):
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(
