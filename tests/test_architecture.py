@@ -116,7 +116,10 @@ MAY_IMPORT = {
 #: what a model may be built of; models never import one another
 PARTS = {
     f"generative.{name}"
-    for name in ("couplings", "latents", "model", "nets", "priors", "representation", "score")
+    for name in (
+        *("couplings", "latents", "model", "nets", "priors", "representation", "score"),
+        "splines",
+    )
 }
 
 #: the same table for `generative`, whose every file has one idea
@@ -127,6 +130,7 @@ MAY_IMPORT |= {
     "generative.priors": {"generative.nets"},
     "generative.latents": set(),
     "generative.couplings": set(),
+    "generative.splines": set(),
     "generative.permutations": set(),
     "generative.seen": {"coulex.frames", "generative.permutations"},
     "generative.conditions": {"generative.seen"},
