@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from safetensors import SafetensorError, safe_open
 
 from .errors import CorruptFileError, InvalidDataError
@@ -105,6 +106,7 @@ def learning(folders: Sequence[Path]) -> Figure:
             _part(figure, grid, place, name, history, colour)
     _scale(axes, [h[name] for h in histories for name in ("train_loss", "val_loss")])
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     axes.set_ylabel("loss")
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -127,6 +129,7 @@ def _part(figure: Figure, grid, place: int, name: str, history: History, colour)
     axes.plot(history["epoch"], history[name], color=colour, linewidth=1.2)
     _scale(axes, [line.get_ydata() for line in axes.lines])
     axes.set_title(name.replace("_", " "), fontsize=9, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 

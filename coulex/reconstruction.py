@@ -21,6 +21,7 @@ from .dataset import Dataset, Target
 from .dataset.exchange import Source
 from .dataset.exchange.labels import symbols_of
 from .dataset.solutions import has_solutions
+from .drawing import Sampler
 from .ensemble import Ensemble
 from .errors import InvalidDataError
 from .filling import fill
@@ -51,6 +52,9 @@ class Reconstruction:
     noise: float | None = None  #: of each component of a momentum, relative to its length
     keep_all: bool = False  #: all solutions of an event, not only the most probable
     prior: tuple[Ensemble, Molecule] | None = None  #: None: that of `coulex.invert`
+    sampler: Sampler | None = None  #: where searches start
+    described: dict[str, Any] | None = None  #: what the sampler is, ready for JSON
+    outside: Callable[..., np.ndarray] | None = None  #: momenta, noise -> (k,) bool
 
     def __post_init__(self):
         held = {*self.constants, *self.source.by_event}
@@ -83,6 +87,7 @@ class Reconstruction:
                 "all": self.keep_all,
                 "prior": prior,
                 "block": _BLOCK,
+                **({"model": self.described} if self.described else {}),
             },
             **{name: array.tolist() for name, array in self.constants.items()},
             "instruction_set": f"{platform.machine()} {simd.instruction_set()}",
@@ -142,12 +147,16 @@ class Reconstruction:
             tolerance=self.tolerance,
             prior=self.prior,
             noise=self.noise,
+            sampler=self.sampler,
             threads=threads,
         )
         status = np.where(usable, MOMENTUM_SUM, NO_MOMENTA).astype(np.uint8)
         kept = {name: given[name] for name in ("initial_positions",) if name in given}
         if charges.ndim == 2:
             kept["charges"] = charges
+        if self.outside is not None:
+            kept["outside_training"] = np.zeros(len(momenta), np.uint8)
+            kept["outside_training"][rows] = self.outside(momenta[rows], self.noise)
         return {**kept, "momenta": momenta, **self._spread(found, rows, status)}, sums
 
     def _of(self, given: dict[str, np.ndarray], name: str) -> np.ndarray:
@@ -177,7 +186,9 @@ class Reconstruction:
         }
 
 
-def find(momenta, masses, charges, *, tolerance, prior, noise, threads) -> Solutions:
+def find(
+    momenta, masses, charges, *, tolerance, prior, noise, threads, sampler=None
+) -> Solutions:
     """Call the inversion: the only place of the command line that does.
 
     What unknown charges need goes through here as well.
@@ -185,6 +196,7 @@ def find(momenta, masses, charges, *, tolerance, prior, noise, threads) -> Solut
     from . import invert
 
     options = {} if noise is None else {"noise": noise}
+    options |= {} if sampler is None else {"sampler": sampler}
     return invert(
         momenta, masses, charges, tolerance=tolerance, prior=prior, threads=threads, **options
     )

@@ -67,6 +67,7 @@ MAY_IMPORT = {
     "coulex.reconstruction": {
         "coulex.__version__",
         "coulex.dataset",
+        "coulex.drawing",
         "coulex.ensemble",
         "coulex.errors",
         "coulex.filling",
@@ -165,11 +166,13 @@ MAY_IMPORT |= {
     },
     "generative.recipe": set(),
     "generative.parallel": set(),
+    "generative.muon": set(),
     "generative.history": {"coulex.dataset"},
     "generative.checkpoint": {"coulex.dataset", "coulex.errors"},
     "generative.run": {
         "generative.history",
         "generative.model",
+        "generative.muon",
         "generative.parallel",
         "generative.recipe",
         "generative.representation",

@@ -9,6 +9,7 @@ import typer
 
 from . import molecule as m
 from . import options as o
+from .comparing import compared, print_ways, say_outside
 from .data import ColumnNames, MomentumUnits, PositionColumns, PositionUnits, constants_of
 from .output import Interrupted, Stop, progress, say
 from .simulate import canonical_command, check_choice
@@ -48,6 +49,7 @@ def invert(
     second_bond: o.SecondBond = None,
     angle: o.Angle = None,
     noise: o.Noise = None,
+    model: o.Model = None,
     project: o.Project = False,
     all_: o.All = False,
     threads: o.Threads = 0,
@@ -80,7 +82,7 @@ def invert(
         if unknown and believed and max_charge:
             constants, said = _ranked(source, believed, max_charge, threads)
             origin["ranking"] = said
-    if believed is None and len(constants.get("masses", ())) > 3:
+    if believed is None and model is None and len(constants.get("masses", ())) > 3:
         say(
             "no --prior: geometries of any shape are searched for, which is slow; some may be "
             "missed, and the weights do not say which one is likely"
@@ -93,6 +95,7 @@ def invert(
         noise=noise,
         keep_all=all_,
         prior=believed,
+        **(_started_by(model, constants) if model else {}),
     )
     command = canonical_command(context)
     reconstruct(
@@ -104,6 +107,15 @@ def invert(
         overwrite=overwrite,
         json=json,
     )
+
+
+def _started_by(folder: Path, constants: dict[str, Any]) -> dict[str, Any]:
+    """Return a model as a source of starts, if it is of these ions."""
+    from generative.sampler import load
+
+    sampler, described = load(folder)
+    sampler.check(*(constants.get(name) for name in ("masses", "charges", "numbers")))
+    return {"sampler": sampler, "described": described, "outside": sampler.outside}
 
 
 def _are_unknown(charges: str | None, max_charge: int | None, prior: str | None) -> bool:
@@ -341,7 +353,14 @@ def reconstruct(
     }
     if reconstruction.noise is not None:
         made["estimate"] = asdict(estimates.summary(data))
+    ways = []
+    if reconstruction.sampler:
+        ways = compared(reconstruction, data, used)
+        made["comparison"] = [way.describe() for way in ways]
+        made["outside_training"] = say_outside(data)
     tell(data, table, made, json=json)
+    if ways and not json:
+        print_ways(ways)
     _fail_if_nothing_can_be_said(table)
 
 

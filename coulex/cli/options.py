@@ -229,6 +229,10 @@ All = Annotated[bool, _option(_FILES, "Keep all solutions, not the most probable
 Project = Annotated[
     bool, _option(_ACCURACY, "Take out a sum of the momenta that is not zero.", "--project")
 ]
+Model = Annotated[
+    Path | None,
+    _option(_ACCURACY, "By `coulex train`: searches start at its draws.", metavar="DIR"),
+]
 MaxCharge = Annotated[
     int | None,
     _option(_PHYSICS, "Of an ion, with --charges unknown: all up to it are ranked.", min=1),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from . import options as o
+from .comparing import say_outside
 from .data import ColumnNames, MomentumUnits, PositionColumns, PositionUnits
 from .invert import check_out, momenta_of
 from .output import Interrupted, Stop, print_json, progress, say
@@ -205,7 +206,7 @@ def _run(
         "draws": drawing.draws,
         "without_draws": int((numbers == 0).sum()),
         "not_finite": int((drawing.draws - numbers[numbers > 0]).sum()),
-        "outside_training": int(data["outside_training"].sum()),
+        "outside_training": say_outside(data),
         "has_density": "solution_log_density" in data,
         "noise": drawing.noise,
         "seconds": seconds,
@@ -218,11 +219,6 @@ def _tell(made: dict[str, Any], *, json: bool) -> None:
     """Print what was drawn; fail if nothing was."""
     from coulex.errors import CoulexError
 
-    if made["outside_training"]:
-        say(
-            f"warning: {made['outside_training']} of {made['events']} events are unlike all "
-            "that the model was trained on; outside_training flags them"
-        )
     if made["not_finite"]:
         say(f"warning: {made['not_finite']} draws are not finite, and left out")
     if json:

@@ -76,6 +76,12 @@ def of_sampler(sampler, momenta, masses, charges, *, otherwise):
         raise ValueError(msg)
 
     def starts(event, number):
-        return x[event, number] if number < draws else otherwise(event, number - draws)
+        if number >= draws:
+            return otherwise(event, number - draws)
+        drawn = x[event, number]
+        bad = ~np.isfinite(drawn).all(axis=(1, 2))
+        if bad.any():
+            drawn[bad] = otherwise(event[bad], number)
+        return drawn
 
     return starts
