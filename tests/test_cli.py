@@ -349,16 +349,30 @@ def test_plots_that_cannot_be_drawn(tmp_path):
     assert tmp_path.joinpath("a.png").stat().st_size > 10_000
 
 
-def test_quickstart(tmp_path):
+@pytest.mark.slow
+def test_quickstart(tmp_path, monkeypatch):
+    from coulex.cli import quickstart as q
+
     result = coulex_("quickstart -o q")
     assert "100,000" in result.stdout
     made = {p.name for p in tmp_path.joinpath("q").iterdir()}
-    figures = {f"{name}.png" for name in ("ker", "newton", "dalitz", "geometry", "folds")}
-    assert made == {"ocs.h5", "solutions.h5"} | figures
+    assert made == set(q._COMMANDS)
     assert "100.00 % of 100,000, within 1e-06 Å" in result.stdout
-    assert "q/ocs.h5 exists; --overwrite it" in coulex_("quickstart -o q", 1).stderr
-    coulex_("quickstart -o q --overwrite")
+    assert "effective in the median" in result.stdout  # the scorecard of the network
+    assert "q is complete; --overwrite it" in coulex_("quickstart -o q", 1).stderr
     data = dataset.open("q/ocs.h5")
     assert data.n_events == 100_000
     coulex_(f"{data.provenance['command'].removeprefix('coulex ')} -o again.h5")
     assert digest("q/ocs.h5") == digest("again.h5")
+    # what is missing is made again, what is there is left
+    before = tmp_path.joinpath("q/flow/model.json").stat().st_mtime_ns
+    for name in ("draws.h5", "folds.png"):
+        tmp_path.joinpath(f"q/{name}").unlink()
+    coulex_("quickstart -o q")
+    assert {p.name for p in tmp_path.joinpath("q").iterdir()} == made
+    assert tmp_path.joinpath("q/flow/model.json").stat().st_mtime_ns == before
+    few = {"ocs.h5": q._COMMANDS["ocs.h5"], "ker.png": q._COMMANDS["ker.png"]}
+    monkeypatch.setattr(q, "_COMMANDS", few)
+    monkeypatch.setattr(q, "_EVENTS", "100")
+    coulex_("quickstart -o q --overwrite")
+    assert dataset.open("q/ocs.h5").n_events == 100
