@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.stats import gaussian_kde
 
 from .dataset import Dataset
 from .dataset.solutions import coordinates_of, has_solutions
@@ -12,6 +13,7 @@ from .plot_draws import axis_label
 _MOST = 6  #: coordinates
 _LEAST = 10  #: draws
 _BINS = (12, 40)  #: least and most, by the number of draws
+_GRID = 60  #: points along each side on which regions are drawn
 _SHARES = (0.68, 0.95)
 
 
@@ -118,19 +120,15 @@ def _pair(axes, points: np.ndarray, weights: np.ndarray, edges) -> None:
     shown = np.ma.masked_equal(density.T, 0)
     axes.pcolormesh(*edges, shown, cmap="Blues", rasterized=True)
     axes.set_ylim(edges[1][0], edges[1][-1])
-    smooth = _smoothed(density)
-    ordered = np.sort(smooth.ravel())[::-1]
-    held = np.cumsum(ordered) / ordered.sum()
-    levels = sorted({float(ordered[np.searchsorted(held, share)]) for share in _SHARES})
-    middles = [(e[1:] + e[:-1]) / 2 for e in edges]
-    if levels[0] > 0:
-        axes.contour(*middles, smooth.T, levels=levels, colors=INK, linewidths=(0.6, 0.9))
-
-
-def _smoothed(density: np.ndarray) -> np.ndarray:
-    """Return a histogram, each bin spread over its neighbours as a narrow Gaussian."""
-    kernel = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
-    kernel /= kernel.sum()
-    for axis in (0, 1):
-        density = np.apply_along_axis(np.convolve, axis, density, kernel, mode="same")
-    return density
+    grid = [np.linspace(e[0], e[-1], _GRID) for e in edges]
+    try:
+        estimate = gaussian_kde(points.T, weights=weights)
+    except np.linalg.LinAlgError:  # all on a line: there is no area to enclose
+        return
+    # the level above which lie the draws that a region shall hold
+    at_draws = estimate(points.T)
+    order = np.argsort(-at_draws)
+    held = np.cumsum(weights[order])
+    levels = sorted({float(at_draws[order[np.searchsorted(held, s)]]) for s in _SHARES})
+    heights = estimate(np.stack(np.meshgrid(*grid)).reshape(2, -1)).reshape(_GRID, _GRID)
+    axes.contour(*grid, heights, levels=levels, colors=INK, linewidths=(0.6, 0.9))
