@@ -30,7 +30,10 @@ class Set:
     published: str  #: name of the published file that it stands for
     positions: np.ndarray  #: (n, 3, 3) bohr, C, O, S
     momenta: np.ndarray  #: (n, 3, 3) a.u.
-    floor: float  #: squared error of the best prediction, bohr²
+    #: draws (n, k, 3, 3) of what positions may be, given exact momenta; of a generator and k.
+    #: None: momenta determine them, but for few twins across a fold
+    posterior: Callable[[np.random.Generator, int], np.ndarray] | None = None
+    floor: float = 0.0  #: squared error of the best prediction, bohr²
     floor_centred: float = 0.0  #: the same about the centre of mass
     together: bool = True  #: positions and momenta are in one frame
 
@@ -68,11 +71,16 @@ def independent(rng: np.random.Generator, n: int) -> Set:
     mean = turns.mean(axis=0)
     turned = rotate(x, turns)
     missed = turned - x @ mean.T
+
+    def posterior(rng: np.random.Generator, k: int) -> np.ndarray:
+        return rotate(np.repeat(x, k, axis=0), tilts(rng, n * k)).reshape(n, k, 3, 3)
+
     return Set(
         "OCS, positions and momenta in frames of their own",
         "cei_traning_orient_1",
         turned,
         rotate(p, recoil_frame(p)),
+        posterior,
         floor=float((missed**2).mean()),
         floor_centred=float((centred(missed) ** 2).mean()),
         together=False,
@@ -89,14 +97,13 @@ def one_frame(rng: np.random.Generator, n: int) -> Set:
         "generated_cos3d_check",
         rotate(x, turns),
         rotate(exploded(x), turns),
-        floor=0.0,
     )
 
 
 def fixed_frame(rng: np.random.Generator, n: int) -> Set:
     """Leave positions and momenta as they are."""
     x = stretched(rng, n)
-    return Set("OCS, one orientation, one frame", "", x, exploded(x), floor=0.0)
+    return Set("OCS, one orientation, one frame", "", x, exploded(x))
 
 
 def cube(rng: np.random.Generator, n: int) -> Set:
@@ -106,12 +113,18 @@ def cube(rng: np.random.Generator, n: int) -> Set:
     in the cube where it has room.
     """
     x = rng.uniform(-1, 1, (n, 3, 3))
-    room = 2 - (x.max(axis=1) - x.min(axis=1))
+    low, room = x.min(axis=1), 2 - (x.max(axis=1) - x.min(axis=1))
+
+    def posterior(rng: np.random.Generator, k: int) -> np.ndarray:
+        place = -1 + room[:, None] * rng.random((n, k, 3))
+        return x[:, None] + (place - low[:, None])[:, :, None]
+
     return Set(
         "random positions in a cube",
         "random_cos3d_10000",
         x,
         exploded(x),
+        posterior,
         floor=float((room**2).mean() / 12),
     )
 

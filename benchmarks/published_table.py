@@ -5,7 +5,8 @@
 Sets are those of `published_data`, 10,000 events each, split 70/15/15. Published recipes see
 raw components of positions and momenta; corrected ones the frame of the momenta. All predict
 the test part, one draw for an event, as was published, and the mean of 32. Beside them stand
-the mean of the training positions, and the least error that anybody can reach (`floor`).
+the mean of the training positions, draws of the exact posterior, and the least squared error
+that anybody can reach (`floor`).
 
 With --json, rows are added to those that the file holds, so that pieces can be run one by one;
 the table is of all rows.
@@ -173,12 +174,22 @@ def errors(drawn: np.ndarray, true: np.ndarray, spread: np.ndarray) -> dict[str,
     }
 
 
-def mean_row(positions: np.ndarray) -> dict[str, float]:
-    """Return the errors of predicting the mean of the training positions."""
-    part = part_of(SEED, 0, len(positions))
-    train, test = (positions[part == list(PARTS).index(p)] for p in ("train", "test"))
-    guess = np.broadcast_to(train.mean(axis=0), (len(test), 1, *train.shape[1:]))
-    return errors(guess, test, train.std(axis=0))
+def references(data: Set) -> dict[str, dict[str, float]]:
+    """Return the rows of predicting the mean of training positions, and of the posterior."""
+    part = part_of(SEED, 0, len(data.positions))
+    train, test = (part == list(PARTS).index(name) for name in ("train", "test"))
+    rows = {}
+    for about, moved, floor in (
+        ("", lambda x: x, data.floor),
+        (", centred", centred, data.floor_centred),
+    ):
+        true, learned = moved(data.positions[test]), moved(data.positions[train])
+        mean = np.broadcast_to(learned.mean(axis=0), (len(true), 1, *true.shape[1:]))
+        rows[f"the mean{about}"] = errors(mean, true, learned.std(axis=0))
+        if data.posterior and floor:
+            exact = moved(data.posterior(np.random.default_rng(SEED), DRAWS)[test])
+            rows[f"exact posterior{about}"] = errors(exact, true, learned.std(axis=0))
+    return rows
 
 
 COLUMNS = {
@@ -233,14 +244,10 @@ def table(rows: dict[str, dict[str, dict]], sets: dict[str, Set]) -> str:
             f"{data.floor:.3g} bohr², about the centre of mass {data.floor_centred:.3g}.",
             "",
         ]
-        means = {
-            "the mean": mean_row(data.positions),
-            "the mean, centred": mean_row(centred(data.positions)),
-        }
         known = PUBLISHED[data.published]
         ours = {
             row: {"published": known.get(row, "")} | values
-            for row, values in (means | rows.get(name, {})).items()
+            for row, values in (references(data) | rows.get(name, {})).items()
         }
         cost = {"epochs": "epochs", "seconds": "CPU s"}
         lines += markdown({"published": "published"} | COLUMNS | cost, ours)
