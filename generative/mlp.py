@@ -1,11 +1,14 @@
 """A regressor: one point for each condition, and no distribution.
 
 The plain baseline that a generative model must beat. Trained on the squared error it tends to
-the mean of all that is possible: where momenta have several geometries, to none of them.
+the mean of all that is possible: where momenta have several geometries, to none of them. On
+the error itself, the length of its vector, it tends to the (spatial) median: to the geometry
+that is more probable than all others together, where there is one.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +17,9 @@ from .model import Model, Options
 from .nets import ACTIVATIONS, never_empty
 from .representation import Representation
 
-LOSSES = ("plain", "permutations")
+LOSSES = ("plain", "median", "permutations")
+
+_SMOOTH = 1e-6  #: squared error below which a length counts as its square
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +35,18 @@ class MlpOptions(Options):
         One of `nets.ACTIVATIONS`.
     loss : str
         The squared error: "plain", or "permutations", the least over all exchanges of
-        identical ions.
+        identical ions; or its root for each sample, "median".
     """
 
     width: int = 256
     blocks: int = 3
     activation: str = "silu"
     loss: str = "plain"
+
+    TRAINING: ClassVar[dict[str, dict[str, Any]]] = {"default": {"optimizer": "muon"}}
+    REPRESENTATION: ClassVar[dict[str, dict[str, Any]]] = {
+        "default": {"coordinates": "shape", "size": "ker", "conditions": ("scale-free",)}
+    }
 
     def __post_init__(self):
         for name, least in (("width", 1), ("blocks", 0)):
@@ -61,6 +71,7 @@ class Mlp(Model):
 
     name = "mlp"
     options_type = MlpOptions
+    options: MlpOptions
     _orders: Tensor | None
 
     def __init__(self, options: MlpOptions, representation: Representation) -> None:
@@ -81,7 +92,11 @@ class Mlp(Model):
         point = self.network(never_empty(c))
         orders = self._orders
         if orders is None:
-            return {"loss": ((point - x.flatten(1)) ** 2).mean()}
+            square = ((point - x.flatten(1)) ** 2).mean(1)
+            if self.options.loss == "plain":
+                return {"loss": square.mean()}
+            length = (square + _SMOOTH).sqrt() - _SMOOTH**0.5
+            return {"loss": length.mean(), "mse": square.mean()}
         # an exchange takes components from one scale to another
         spread, centre = self.spread.flatten(), self.centre.flatten()
         exchanged = ((x.flatten(1) * spread + centre)[:, orders] - centre) / spread

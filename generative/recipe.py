@@ -19,6 +19,7 @@ class Training:
     learning_rate: float = 1e-3  #: the largest: it rises over `warmup`, then falls
     warmup: int = 200  #: steps
     schedule: str = "cosine"  #: to zero at the last step; or "constant"
+    optimizer: str = "adam"  #: or "muon", where matrices take orthogonal steps
     patience: int = 20  #: epochs without a better validation loss, then it ends; 0: never
     clip: float = 1.0  #: largest length of the gradient; 0: any
     weight_decay: float = 0.0
@@ -41,6 +42,9 @@ class Training:
             raise ValueError(msg)
         if self.schedule not in ("cosine", "constant"):
             msg = f"schedule must be cosine or constant, got {self.schedule!r}"
+            raise ValueError(msg)
+        if self.optimizer not in ("adam", "muon"):
+            msg = f"optimizer must be adam or muon, got {self.optimizer!r}"
             raise ValueError(msg)
         if self.precision not in ("float32", "bf16"):
             msg = f"precision must be float32 or bf16, got {self.precision!r}"

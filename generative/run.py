@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from . import parallel
 from .history import History
 from .model import Model
+from .muon import Muon
 from .recipe import Training, TrainingError
 from .representation import Batch
 
@@ -29,12 +30,7 @@ class Run:
         self.model, self.options, self.steps = model, options, steps
         self.parameters = list(model.parameters())
         device = self.parameters[0].device
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=options.learning_rate,
-            weight_decay=options.weight_decay,
-            fused=device.type in ("cpu", "cuda"),
-        )
+        self.optimizer = _optimizer(self.parameters, options)
         mode = "reduce-overhead" if device.type == "cuda" else None
         self.loss = torch.compile(model.loss, mode=mode) if options.compiled else model.loss
         self.mixed = options.precision == "bf16"
@@ -171,6 +167,16 @@ class Run:
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.n_steps, self.seconds = state["n_steps"], state["seconds"]
         self.history.rows[:] = state["history"]
+
+
+def _optimizer(
+    parameters: list[torch.nn.Parameter], options: Training
+) -> torch.optim.Optimizer:
+    rate, decay = options.learning_rate, options.weight_decay
+    if options.optimizer == "muon":
+        return Muon(parameters, lr=rate, weight_decay=decay)
+    fused = parameters[0].device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=fused)
 
 
 def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
