@@ -8,8 +8,8 @@ shorter one.
 Notes
 -----
 s and t come from a network with two hidden layers and ReLU. Its raw scale r is limited softly,
-s = L tanh(r): no coupling stretches by more than exp(L), and no r gives a gradient that
-explodes.
+s = L tanh(r/2) = L (2 / (1 + exp(-r)) - 1): no coupling stretches by more than exp(L), and no
+r gives a gradient that explodes. (The second form: torch's tanh takes five times as long.)
 
 Numbers run along rows, samples along columns. Then parts are views, a product with few results
 runs at four times the speed that it has in the other order, and the product of the first layer
@@ -82,7 +82,7 @@ class Couplings(nn.Module):
             h = torch.mm(self.enter[k].T, torch.cat([kept, told])).relu_()
             h = torch.addmm(self.hidden_bias[k], self.hidden[k], h).relu_()
             raw, shift = torch.addmm(self.leave_bias[k], self.leave[k], h).chunk(2)
-            before = (changed - shift) * torch.exp(-self.limit * torch.tanh(raw))
+            before = (changed - shift) * torch.exp(self.limit * (1 - 2 * torch.sigmoid(raw)))
             state = torch.cat([before, kept] if k % 2 else [kept, before])
         return state.T
 
@@ -105,7 +105,8 @@ class Couplings(nn.Module):
             torch.mm(w1, seen, out=h1).relu_()
             torch.addmm(b2, w2, h1, out=h2).relu_()
             torch.addmm(b3, w3, h2, out=out)
-            changed.sub_(shift).mul_(raw.tanh_().mul_(-self.limit).exp_())
+            s = torch.rsub(raw.sigmoid_(), -self.limit, alpha=-2 * self.limit)
+            changed.sub_(shift).div_(s.exp_())
         return state.T
 
 
@@ -131,34 +132,38 @@ class _Couplings(torch.autograd.Function):
         seen = x.new_empty(couplings, inputs, m)
         seen[:, kept_size:] = _with_ones(c.T)
         first, second = x.new_empty(2, couplings, width, m)
-        tanh, scale, scaled = x.new_empty(3, couplings, changed_size, m)
+        sigmoid, scale, scaled = x.new_empty(3, couplings, changed_size, m)
         out = x.new_empty(2 * changed_size, m)
         raw, shift = out.chunk(2)
         # one list for each kind: a coupling's own tensors cost no time to find
         ours = zip(
             *(enter.mT, hidden_bias, hidden, leave_bias, leave),
-            *(seen, seen[:, :kept_size], first, second, tanh, scale, scaled),
+            *(seen, seen[:, :kept_size], first, second, sigmoid, scale, scaled),
             strict=True,
         )
-        for k, (w1, b2, w2, b3, w3, u, u_kept, h1, h2, t, e, moved) in enumerate(ours):
+        for k, (w1, b2, w2, b3, w3, u, u_kept, h1, h2, half, e, moved) in enumerate(ours):
             kept, changed = parts[k % 2]
             u_kept.copy_(kept)
             torch.mm(w1, u, out=h1).relu_()
             torch.addmm(b2, w2, h1, out=h2).relu_()
             torch.addmm(b3, w3, h2, out=out)
-            torch.tanh(raw, out=t)
-            torch.exp(torch.mul(t, limit, out=raw), out=e)
+            torch.sigmoid(raw, out=half)
+            # rsub(a, b, alpha) is b - alpha a
+            torch.exp(torch.rsub(half, -limit, alpha=-2 * limit), out=e)
             torch.mul(changed, e, out=moved)
             torch.add(moved, shift, out=changed)
         ctx.limit = limit
-        ctx.save_for_backward(seen, first, second, tanh, scale, scaled, enter, hidden, leave)
-        return state.T, limit * tanh.sum((0, 1))
+        ctx.save_for_backward(
+            seen, first, second, sigmoid, scale, scaled, enter, hidden, leave
+        )
+        log_det = limit * (2 * sigmoid - 1).sum((0, 1))
+        return state.T, log_det
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         of_z, of_log_det = gradients
-        seen, first, second, tanh, scale, scaled, enter, hidden, leave = ctx.saved_tensors
+        seen, first, second, sigmoid, scale, scaled, enter, hidden, leave = ctx.saved_tensors
         # what is called d_something is the gradient of that
         d_state = of_z.T.clone(memory_format=torch.contiguous_format)
         parts = _parts(d_state, 0), _parts(d_state, 1)
@@ -173,7 +178,7 @@ class _Couplings(torch.autograd.Function):
         d_h1, d_h2 = d_state.new_empty(2, *first[0].shape)
         d_out = d_state.new_empty(2 * changed_size, m)
         d_raw, d_shift = d_out.chunk(2)
-        slope = ctx.limit * (1 - tanh**2)
+        slope = 2 * ctx.limit * sigmoid * (1 - sigmoid)
         ours = zip(
             *(enter[:, :wanted], hidden.mT, leave.mT, seen, first, second, slope, scale),
             *(scaled, d_enter, d_hidden, d_hidden_bias, d_leave, d_leave_bias),

@@ -32,7 +32,7 @@ def plain(made: Couplings, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         h = torch.relu(torch.cat([left, c], dim=1) @ weight + bias)
         h = torch.relu(h @ made.hidden[k].T + made.hidden_bias[k, :, 0])
         raw, shift = (h @ made.leave[k].T + made.leave_bias[k, :, 0]).chunk(2, dim=1)
-        s = made.limit * torch.tanh(raw)
+        s = made.limit * torch.tanh(raw / 2)
         after = changed * s.exp() + shift
         x = torch.cat([left, after] if k % 2 == 0 else [after, left], dim=1)
         log_det = log_det + s.sum(1)
