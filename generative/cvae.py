@@ -183,7 +183,8 @@ class _Autoencoder(Model):
 
     @property
     def has_density(self) -> bool:
-        return self.options.noise == "learned"
+        # latents that training left are not those of the prior, which the bound is about
+        return self.options.noise == "learned" and self.options.latent == "prior"
 
     @torch.no_grad()
     def reconstruction(self, x: Tensor, condition: Tensor) -> Tensor:
@@ -223,7 +224,7 @@ class _Autoencoder(Model):
 
     def _log_prob(self, x: Tensor, c: Tensor) -> Score:
         if not self.has_density:
-            msg = "draws without noise have no density; train with noise=learned"
+            msg = "draws have a density with noise=learned and latent=prior only"
             raise TypeError(msg)
         k = self.options.draws
         mean, log_variance = self._encode(x, c)
@@ -339,7 +340,9 @@ class CvaeTwoStage(_Autoencoder):
         first, first_square = self._misfit(x, self.first_decoder(z), self.first_log_noise)
         known = z.detach()
         second, square = self._misfit(x, self._decode(known, c), self.log_noise)
-        loss = first + self._charged(kl) + second - self.prior.log_prob(known, c).mean()
+        loss = first + self._charged(kl) + second
+        if self.options.prior != "gauss":  # a fixed prior learns nothing, yet moves the loss
+            loss = loss - self.prior.log_prob(known, c).mean()
         parts = {"loss": loss, "mse": square.detach(), "mse_first": first_square.detach()}
         parts["noise"] = self.log_noise.detach().exp().mean()
         return parts if self.training else parts | self._told(kl, mean)
