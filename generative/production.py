@@ -104,6 +104,8 @@ def run(
                 stop=stop,
             )
         except TrainingError as error:
+            if parallel.rank_and_world()[0]:
+                raise
             raise _kept_apart(order, model.cpu(), error) from error
         model.cpu()
         if not result.finished:

@@ -147,6 +147,45 @@ def test_momenta_that_are_not_finite(tmp_path):
     assert "event 500 (row 500 of" in done.stderr
 
 
+def test_a_loss_that_is_not_finite(events, tmp_path, monkeypatch):
+    from generative.gaussian import Gaussian
+
+    plain, calls = Gaussian._loss, iter(range(10**6))
+
+    def doomed(self, x, c):
+        worse = torch.nan if self.training and next(calls) > 40 else 0.0
+        return {key: value + worse for key, value in plain(self, x, c).items()}
+
+    monkeypatch.setattr(Gaussian, "_loss", doomed)
+    done = run("train gaussian", events, "-o", tmp_path / "m", QUICK)
+    assert done.exit_code == 1
+    assert "the loss became nan in epoch 1" in done.stderr
+    assert "the best parameters until then are in" in done.stderr
+    assert not (tmp_path / "m").exists()
+    assert load(tmp_path / "m.failed").name == "gaussian"
+
+
+def test_out_of_memory(events, tmp_path, monkeypatch):
+    from generative.gaussian import Gaussian
+
+    def greedy(self, x, c):
+        msg = "CUDA out of memory. Tried to allocate 9 GiB"
+        raise torch.OutOfMemoryError(msg)
+
+    monkeypatch.setattr(Gaussian, "_loss", greedy)
+    done = run("train gaussian", events, "-o", tmp_path / "m", QUICK)
+    assert done.exit_code == 1
+    assert "lower --batch-size or the sizes of the model" in done.stderr
+
+
+def test_what_never_varies_is_said(tmp_path):
+    made = run(f"simulate OCS -n 500 --charges 2,2,2 -o {tmp_path / 'one.h5'}")
+    assert made.exit_code == 0
+    done = run("train gaussian", tmp_path / "one.h5", "-o", tmp_path / "m", QUICK)
+    assert done.exit_code == 0, done.output
+    assert "never vary: shifted, not scaled" in done.stdout
+
+
 def start(events, folder):
     words = f"train mlp {events} -o {folder} --epochs 400 --patience 0 --batch-size 100"
     command = [sys.executable, "-c", "from coulex.cli import main; main()", *words.split()]

@@ -268,6 +268,14 @@ def _tell(order: "Order", summary: dict[str, Any], *, json: bool) -> None:
         table.add_row(part, f"{summary['events'][part]:,}", *cells)
     console = Console(highlight=False)
     console.print(table)
+    constant = summary["constant"]
+    if any(constant.values()):
+        console.print(
+            f"{constant['samples']} numbers of samples and {constant['conditions']} of "
+            "conditions never vary: shifted, not scaled"
+        )
+    if summary["left_out"]:
+        console.print(f"{summary['left_out']:,} events without a good status were left out")
     console.print(
         f"{summary['epochs']} epochs, the best {summary['best_epoch']}; "
         f"{summary['seconds']:.0f} s, {summary['samples_per_second']:,.0f} events per second\n"
