@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from published_data import CHARGES, MASSES, SETS, Set, centred
+from published_data import CHARGES, MASSES, PUBLISHED, REASONS, SETS, Set, centred
 
 from generative import metrics
 from generative.data import PARTS, Arrays, part_of
@@ -36,10 +36,8 @@ from generative.train import fit
 EVENTS, DRAWS, SEED = 10_000, 32, 1
 
 RAW = {"frame": "given", "coordinates": "positions", "conditions": ("momenta",)}
-#: as long as a cosine needs; published recipes have theirs
-CORRECTED = {"epochs": 300, "patience": 60}
-#: where positions are in no frame that the momenta know
-LOST = {"frame": "given", "coordinates": "jacobi"}
+#: where positions are in no frame that the momenta know, size and shape are all these tell
+LOST = {"frame": "given", "coordinates": "jacobi", "size": "drawn"}
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,17 @@ class Recipe:
 
     def training(self, **changes: Any) -> Training:
         """Return how it is fitted."""
-        own = ({} if self.preset else CORRECTED) | self._own("TRAINING")
-        return Training(**(own | {"seed": SEED} | changes))
+        return Training(**(self._own("TRAINING") | {"seed": SEED} | changes))
 
     def representation(self, arrays: dict[str, np.ndarray], *, together: bool) -> Geometry:
         """Return what it sees."""
         own = self._own("REPRESENTATION")
-        chosen = RAW | own if self.preset else own | ({} if together else LOST)
-        return Geometry.fit(arrays, **chosen)
+        if self.preset:
+            return Geometry.fit(arrays, **RAW | own)
+        if not together:
+            told = own.get("conditions", ("scale-free",))
+            own = own | LOST | {"conditions": tuple(dict.fromkeys((*told, "log-ker")))}
+        return Geometry.fit(arrays, **own)
 
     def build(self, representation: Geometry) -> Model:
         """Return the untrained model."""
@@ -84,27 +85,6 @@ RECIPES = {
     "cvae": Recipe("cvae", None),
     "cinn": Recipe("cinn", None),
     "flow": Recipe("flow", None),
-}
-
-#: what was published of a file and a recipe: MSE and MAE in bohr, or as marked
-PUBLISHED = {
-    "generated_cos3d_check": {
-        "cvae-two-stage, published": "1.0499 / 0.8151",
-        "cvae, published": "1.0559 / 0.8179",
-        "cinn-latent, published": "0.7481 std",
-    },
-    "random_cos3d_10000": {
-        "cvae-two-stage, published": "0.1518 / 0.3107",
-        "cvae, published": "0.1549 / 0.3220",
-        "cinn-latent, published": "0.4281 std",
-    },
-    "cei_traning_orient_1": {
-        "cvae-two-stage, published": "0.6814 / 0.4914",
-        "cvae, published": "0.6770 / 0.4922 (MRE 0.7920)",
-        "cinn-latent, published": "1.0069 std",
-        "cinn, published": "0.9483 (MRE 0.8327)",
-    },
-    "": {},
 }
 
 
@@ -210,27 +190,6 @@ LATENTS = {
     "mse": "MSE, drawn latent",
     "mse_of_mean": "MSE of mean",
     "crps": "CRPS",
-}
-
-#: why a published number is what it is, by set
-REASONS = {
-    "independent": (
-        "positions are in a frame of their own: what momenta tell leaves the floor, which the "
-        "published CVAEs reach as regressors, and nobody can pass;",
-        "one draw of a perfect posterior (cvae, cinn, flow) has twice the floor, its mean the "
-        "floor itself: a low squared error is here the mark of a posterior that collapsed;",
-        "the exact likelihood of the published cINN is that of nine numbers of which three "
-        "never vary and none has noise: it has no bound, and draws are no better for it.",
-    ),
-    "one-frame": (
-        "momenta determine the geometry: all that is left is what a network does not learn of "
-        "rotations, and the recoil frame leaves it none to learn.",
-    ),
-    "fixed-frame": ("the same without rotations: what the frame alone costs.",),
-    "cube": (
-        "the place of a molecule in the cube is not in its momenta: the floor, which is 0 "
-        "about the centre of mass.",
-    ),
 }
 
 
