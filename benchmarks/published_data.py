@@ -1,9 +1,9 @@
 """Data sets of the kind that published networks were trained on, and what was published.
 
 The files themselves were not published. Each set, made with coulex, has positions and momenta
-(n, 3, 3) of C, O, S (the published column order), charges 2, 2, 2, from rest, in bohr and atomic
-units. It knows what positions keep to themselves: the least squared error that anybody can
-reach, and the posterior.
+(n, 3, 3) of C, O, S (the published column order), charges 2, 2, 2, from rest, in bohr and
+atomic units. It knows what positions keep to themselves: the least squared error that anybody
+can reach, and the posterior.
 """
 
 from collections.abc import Callable
