@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from . import parallel
 from .history import History
 from .model import Model
-from .muon import Muon
+from .optimizers import optimizers_of
 from .recipe import Training, TrainingError
 from .representation import Batch
 
@@ -30,7 +30,7 @@ class Run:
         self.model, self.options, self.steps = model, options, steps
         self.parameters = list(model.parameters())
         device = self.parameters[0].device
-        self.optimizer = _optimizer(self.parameters, options)
+        self.optimizers = optimizers_of(self.parameters, options)
         mode = "reduce-overhead" if device.type == "cuda" else None
         self.loss = torch.compile(model.loss, mode=mode) if options.compiled else model.loss
         self.mixed = options.precision == "bf16"
@@ -47,17 +47,19 @@ class Run:
         """Change the parameters once."""
         self.model.train()
         rate = self.options.rate(self.n_steps, self.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["times"]
         kind = self.total.device.type
         with torch.autocast(kind, torch.bfloat16) if self.mixed else nullcontext():
             loss = self.loss(batch)["loss"]
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         loss.backward()
         parallel.average_gradients(self.parameters)
         if self.options.clip:
             clip_grad_norm_(self.parameters, self.options.clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         if self.options.ema:
             # as if the start were forgotten: the mean of the first steps is that of few
             keep = min(self.options.ema, (1 + self.n_steps) / (10 + self.n_steps))
@@ -133,8 +135,10 @@ class Run:
         out |= {f"best.{k}": v for k, v in self.best.items()}
         if self.options.ema:
             out |= {f"mean.{i}": v for i, v in enumerate(self.mean)}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            out |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        for j, optimizer in enumerate(self.optimizers):
+            for i, state in optimizer.state_dict()["state"].items():
+                moments = {k: torch.as_tensor(v) for k, v in state.items()}
+                out |= {f"optimizer.{j}.{i}.{k}": v for k, v in moments.items()}
         out["total"] = self.total
         if self.random_state is not None:
             out["random_state"] = self.random_state
@@ -156,27 +160,18 @@ class Run:
         self.best = {k: v.to(self.total.device) for k, v in part.get("best", {}).items()}
         for i, value in part.get("mean", {}).items():
             self.mean[int(i)].copy_(value)
-        moments: dict[int, dict[str, Tensor]] = {}
+        moments: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.optimizers]
         for key, value in part.get("optimizer", {}).items():
-            i, name = key.split(".")
-            moments.setdefault(int(i), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+            j, i, name = key.split(".")
+            moments[int(j)].setdefault(int(i), {})[name] = value
+        for optimizer, state_of in zip(self.optimizers, moments, strict=True):
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state_of, "param_groups": groups})
         self.total.copy_(tensors["total"])
         self.random_state = tensors.get("random_state")
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.n_steps, self.seconds = state["n_steps"], state["seconds"]
         self.history.rows[:] = state["history"]
-
-
-def _optimizer(
-    parameters: list[torch.nn.Parameter], options: Training
-) -> torch.optim.Optimizer:
-    rate, decay = options.learning_rate, options.weight_decay
-    if options.optimizer == "muon":
-        return Muon(parameters, lr=rate, weight_decay=decay)
-    fused = parameters[0].device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=fused)
 
 
 def _by_prefix(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
