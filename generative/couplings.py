@@ -63,8 +63,10 @@ class Couplings(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Return z (m, size) of x (m, size) and c (m, k), and log |det dz/dx| (m,)."""
-        weights = self.enter, self.hidden, self.hidden_bias, self.leave, self.leave_bias
         x, c = x.to(self.enter.dtype), c.to(self.enter.dtype)
+        if torch.compiler.is_compiling():
+            return self._forward(x, c)
+        weights = self.enter, self.hidden, self.hidden_bias, self.leave, self.leave_bias
         return _Couplings.apply(x, c, self.limit, *weights)  # pyright: ignore
 
     def inverse(self, z: Tensor, c: Tensor) -> Tensor:
@@ -75,16 +77,33 @@ class Couplings(nn.Module):
         pieces = zip(z.split(_BLOCK), c.split(_BLOCK), strict=True)
         return torch.cat([self._inverse_in_place(*piece) for piece in pieces])
 
+    def _forward(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what `_Couplings` does, for a compiler that derives and joins steps itself."""
+        state, told = x.T, _with_ones(c.T)
+        log_det = x.new_zeros(len(x))
+        for k in range(len(self.enter)):
+            kept, changed = _parts(state, k)
+            s, shift = self._scale_and_shift(k, kept, told)
+            after = changed * s.exp() + shift
+            state = torch.cat([after, kept] if k % 2 else [kept, after])
+            log_det = log_det + s.sum(0)
+        return state.T, log_det
+
     def _inverse(self, z: Tensor, c: Tensor) -> Tensor:
         state, told = z.T, _with_ones(c.T)
         for k in reversed(range(len(self.enter))):
             kept, changed = _parts(state, k)
-            h = torch.mm(self.enter[k].T, torch.cat([kept, told])).relu_()
-            h = torch.addmm(self.hidden_bias[k], self.hidden[k], h).relu_()
-            raw, shift = torch.addmm(self.leave_bias[k], self.leave[k], h).chunk(2)
-            before = (changed - shift) * torch.exp(self.limit * (1 - 2 * torch.sigmoid(raw)))
+            s, shift = self._scale_and_shift(k, kept, told)
+            before = (changed - shift) * torch.exp(-s)
             state = torch.cat([before, kept] if k % 2 else [kept, before])
         return state.T
+
+    def _scale_and_shift(self, k: int, kept: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-scale and shift (changed, m) of a coupling from what it is given."""
+        h = torch.mm(self.enter[k].T, torch.cat([kept, told])).relu()
+        h = torch.addmm(self.hidden_bias[k], self.hidden[k], h).relu()
+        raw, shift = torch.addmm(self.leave_bias[k], self.leave[k], h).chunk(2)
+        return self.limit * (2 * torch.sigmoid(raw) - 1), shift
 
     def _inverse_in_place(self, z: Tensor, c: Tensor) -> Tensor:
         """Do the same where nobody wants a derivative."""

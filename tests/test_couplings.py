@@ -50,12 +50,13 @@ def test_the_written_derivative_is_that_of_autograd(size, k):
     x, c = (t.requires_grad_() for t in numbers(size, k))
     of_z, of_log_det = torch.randn_like(x), torch.randn(len(x)).double()
     found = []
-    for z, log_det in (made(x, c), plain(made, x, c)):
+    for z, log_det in (made(x, c), plain(made, x, c), made._forward(x, c)):
         total = (z * of_z).sum() + (log_det * of_log_det).sum()
         wanted = [x, c, *made.parameters()]
         found.append([z, log_det, *torch.autograd.grad(total, wanted)])
-    for ours, theirs in zip(*found, strict=True):
+    for ours, theirs, compilable in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(compilable, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_the_derivative_is_that_of_finite_differences():
