@@ -270,6 +270,18 @@ def test_published_sizes():
 
 
 @pytest.mark.parametrize(
+    ("options", "known"),
+    [({}, True), ({"latent": "stored"}, False), ({"noise": "published"}, False)],
+)
+def test_a_density_is_that_of_the_draws_or_none(options, known):
+    model = Cvae(CvaeOptions(**SMALL, **options), Pairs(size=2, k=3)).eval()
+    assert model.has_density is known
+    if not known:
+        with pytest.raises(TypeError, match="noise=learned and latent=prior only"):
+            model.log_prob(torch.zeros(1, 2), torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"latent_size": 0}, "latent_size must be at least 1"),
