@@ -1,12 +1,12 @@
 """A model's draws against the exact posterior, under noise of a stated level.
 
-    python benchmarks/posterior.py MODEL FILE --sigma 0.1
-        [--noise 0.01] [--events 1000] [--draws 500] [--json FILE]
+    python benchmarks/posterior.py MODEL FILE [--noise 0.01] [--events 1000] [--draws 500]
+        [--json FILE]
 
-FILE is of the Gaussian ensemble of this width. Events are of the test part of FILE, those with
-a good status; momenta get noise as `coulex.invert(noise=)` understands it. The model draws
-geometries of each, and the exact simulator weights them: prior x likelihood / density of the
-draw. Of the weights
+FILE is of `coulex simulate`, at rest; its ensemble is the prior. Events are of the test part,
+with a good status; momenta get noise as `coulex.invert(noise=)` understands it. The model
+draws geometries of each, and the exact simulator weights them: prior x likelihood / density of
+the draw. Of the weights
 
 - the effective number of draws says how near the model is to the posterior;
 - the weighted mean is the posterior's, which no estimate improves on; the errors of the
@@ -26,10 +26,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import coulex
-from coulex import frames
+from coulex import dataset, frames
+from coulex.cli.molecule import described
+from coulex.ensemble import ENSEMBLES, Ensemble
 from coulex.inverse import posterior
 from coulex.inverse.noise import without_sum
+from coulex.molecule import Molecule
 from coulex.units import ANGSTROM
 from generative import calibration, sampler
 from generative.data import PARTS, Events, part_of
@@ -46,6 +48,15 @@ def test_events(path: Path, seed: int, count: int) -> dict[str, np.ndarray]:
     chosen = np.flatnonzero(mine & source.good(0, size))[:count]
     arrays = source.read(0, size)
     return {k: a[chosen] if source.grows(k) else a for k, a in arrays.items()}
+
+
+def prior_of(path: Path) -> tuple[Ensemble, Molecule]:
+    """Return the ensemble that a file was simulated from, and its molecule."""
+    configuration = dataset.open(path).configuration
+    options = dict(configuration["ensemble"])
+    kind = ENSEMBLES[options.pop("name")]
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    return kind(**options), described(configuration["molecule"])
 
 
 def measure(drawing, prior, events, noise: float, draws: int) -> dict:
@@ -111,9 +122,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--molecule", default="OCS")
-    parser.add_argument("--charge", type=int, default=2, help="of every ion")
-    parser.add_argument("--sigma", type=float, required=True, help="of the ensemble, Å")
     parser.add_argument("--noise", type=float, action="append")
     parser.add_argument("--events", type=int, default=1000)
     parser.add_argument("--draws", type=int, default=500)
@@ -121,11 +129,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    molecule = coulex.Molecule.named(given.molecule)
-    molecule = molecule.with_charges(dict.fromkeys(molecule.symbols, given.charge))
-    prior = coulex.Gaussian(sigma=given.sigma * ANGSTROM), molecule
     drawing, _ = sampler.load(given.model)
     events = test_events(given.file, given.seed, given.events)
+    prior = prior_of(given.file)
     rows = []
     for noise in given.noise or [0.01, 0.02, 0.05]:
         rows.append(measure(drawing, prior, events, noise, given.draws))
