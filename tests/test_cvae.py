@@ -201,7 +201,13 @@ def test_latents_come_from_where_they_are_said_to(latent):
     options = CvaeOptions(**SMALL, latent=latent, prior="conditional")
     model = Cvae(options, Pairs(size=2, k=3)).eval()
     torch.manual_seed(0)
-    model.finish(iter([as_batch(*linear_data(500).values())]))
+    batch = as_batch(*linear_data(500).values())
+    with torch.no_grad():
+        model.encoder[-1].bias[:2] += 3  # where no standard normal is
+    model.finish(iter([batch]))
+    encoded = model._encode(*batch)[0].detach()
+    near = 4 * float(model.latents.factor.norm()) / math.sqrt(500)
+    assert float((model.latents.mean - encoded.mean(0)).norm()) < near
     c = torch.randn(1, 3)
     with torch.no_grad():
         z = model._new_latents(c, 4000, torch.Generator().manual_seed(0))[0]
