@@ -8,7 +8,7 @@ import pytest
 from geometries import bent, box
 from scipy.optimize import least_squares
 
-from coulex import frames, simulate
+from coulex import Molecule, frames, simulate
 from coulex.inverse import preimages
 from coulex.inverse import table as module
 from coulex.inverse.table import Table, table_of
@@ -212,6 +212,17 @@ def test_collinear_geometries_are_found(table):
     end = bent(rng.uniform(0.8, 1.4, 300), rng.uniform(1.6, 3.0, 300), 0.0)
     event, found = table.candidates(exact(end))
     assert nearest(event, found, end).max() < 1e-6
+
+
+def test_a_curve_that_leaves_its_patch_on_the_way_is_followed():
+    # Beyond the rim of a patch here, where the determinant turns over, the curve on which the
+    # first coordinate is right has a second root, and Newton's method went there.
+    molecule = Molecule.named("CO2").with_charges([1, 1, 1])
+    ratio, degrees = np.meshgrid(np.linspace(0.62, 0.645, 30), np.linspace(57.5, 67.0, 30))
+    x = bent(1.0, ratio.ravel(), degrees.ravel())[:, [2, 0, 1]]
+    masses, charges = molecule.ion_masses, molecule.charges
+    event, found = Table.build(masses, charges).candidates(exact(x, masses, charges))
+    assert nearest(event, found, x).max() < 1e-6
 
 
 def test_shapes_at_a_fold_are_found(table):

@@ -236,21 +236,26 @@ def _on_curve(c, patch, frame, target, along, w, z, out, s, y, row, slope):
 @compiled
 def _climb(c, patch, frame, target, along, out, s, y, row, slope):
     """Return the root on a steep patch, and 1; 0 where it has none; -1 to follow the curve."""
-    w, z, low, high = 0.0, 0.0, -_BEYOND, _BEYOND
+    # The determinant has one sign on the patch alone: where the curve has been beyond its
+    # rim, neither a root there nor the lack of one says that the patch has none.
+    w, z, low, high, within = 0.0, 0.0, -_BEYOND, _BEYOND, True
     for _ in range(40):
         z, g, d, valid = _on_curve(c, patch, frame, target, along, w, z, out, s, y, row, slope)
         if not valid:  # the curve leaves the patch on the way
             return 0.0, 0.0, -1
+        within = within and abs(z) <= _BEYOND
         step, tilt, before = -g / d, -y[1 + along, 0] / y[2 - along, 0], w
         if abs(step) < _SETTLED:
             w, z = w + step, z + step * tilt
+            if not within and max(abs(w), abs(z)) > _OUTSIDE:
+                return 0.0, 0.0, -1
             return (w, z, 1) if along == 0 else (z, w, 1)
         if step > 0:
             low = w
         else:
             high = w
-        if high <= low:
-            return 0.0, 0.0, 0  # the root is beyond an end
+        if high <= low:  # the root is beyond an end
+            return 0.0, 0.0, 0 if within else -1
         w += step
         if w >= high:
             w = high if high == _BEYOND else 0.5 * (low + high)
