@@ -12,6 +12,8 @@ import numpy as np
 from .dataset import Target
 from .dataset.exchange import Source
 
+_LISTED = {"solution_event", "sample_event"}  #: which event a row of a list belongs to
+
 Arrays = dict[str, np.ndarray]
 Make = Callable[[Arrays, int], Arrays]
 """Given a block and the number of its first event, returns arrays by event, and flat lists
@@ -67,7 +69,8 @@ def fill(
                 return done, perf_counter() - begin, True
             part = {name: array[first : first + block] for name, array in given.items()}
             arrays = make(part, shard.first + first)
-            arrays["solution_event"] = arrays["solution_event"] + shard.first + first
+            for name in arrays.keys() & _LISTED:
+                arrays[name] = arrays[name] + shard.first + first
             made.append(arrays)
             done += len(part["momenta"])
             progress(len(part["momenta"]))

@@ -26,6 +26,7 @@ from .ensemble import Ensemble
 from .errors import InvalidDataError
 from .filling import fill
 from .inverse import noise
+from .inverse.posterior import log_weights, normalised
 from .inverse.solutions import MOMENTUM_SUM, NO_ESTIMATE, NO_MOMENTA, Solutions
 from .kernels import simd
 from .molecule import Molecule
@@ -36,6 +37,7 @@ SHARD_EVENTS = 1 << 16  #: what an interrupted run may lose: a minute or so
 SUM_TOLERANCE = 1e-6
 _SUM_ROUNDING = 1e-12  # below this, momenta stay as they are to the bit
 
+_SEED = 20260103  #: of draws that are weighed: a result is a function of its input
 _FEW = 64  # events that are inverted to have everything ready; one of them will be good
 _BLOCK = 1 << 10  # events: some seconds for several ions, which is how long a signal waits
 
@@ -54,6 +56,7 @@ class Reconstruction:
     prior: tuple[Ensemble, Molecule] | None = None  #: None: that of `coulex.invert`
     sampler: Sampler | None = None  #: where searches start
     described: dict[str, Any] | None = None  #: what the sampler is, ready for JSON
+    samples: int = 0  #: draws of the sampler to weigh for each event, with noise
     outside: Callable[..., np.ndarray] | None = None  #: momenta, noise -> (k,) bool
 
     def __post_init__(self):
@@ -88,6 +91,7 @@ class Reconstruction:
                 "prior": prior,
                 "block": _BLOCK,
                 **({"model": self.described} if self.described else {}),
+                **({"samples": self.samples} if self.samples else {}),
             },
             **{name: array.tolist() for name, array in self.constants.items()},
             "instruction_set": f"{platform.machine()} {simd.instruction_set()}",
@@ -103,15 +107,20 @@ class Reconstruction:
         ions = len(self.constants.get("masses", ())) or len(self.source.symbols)
         vectors = 3 + ("initial_positions" in self.source.by_event)
         estimate = 0 if self.noise is None else 3 * ions * (3 * ions + 1) + 3
-        return 8 * (3 * ions * vectors + ions + 6 + estimate)
+        samples = self.samples * (3 * ions + 2)
+        return 8 * (3 * ions * vectors + ions + 6 + estimate + samples)
 
-    def events(self, given: dict[str, np.ndarray], *, threads: int | None = None):
+    def events(
+        self, given: dict[str, np.ndarray], first: int = 0, *, threads: int | None = None
+    ):
         """Invert a block.
 
         Parameters
         ----------
         given : dict of arrays
             As the source yields them.
+        first : int
+            Number of the first event.
         threads : int, optional
 
         Returns
@@ -157,7 +166,37 @@ class Reconstruction:
         if self.outside is not None:
             kept["outside_training"] = np.zeros(len(momenta), np.uint8)
             kept["outside_training"][rows] = self.outside(momenta[rows], self.noise)
+        if self.samples:
+            own = charges if charges.ndim == 1 else charges[rows]
+            kept |= self._posterior(
+                momenta[rows], masses, own, rows, len(momenta), first, threads
+            )
         return {**kept, "momenta": momenta, **self._spread(found, rows, status)}, sums
+
+    def _posterior(
+        self, momenta, masses, charges, rows, count, first, threads
+    ) -> dict[str, np.ndarray]:
+        """Draw geometries of events, and weigh them by the simulator."""
+        rng = np.random.default_rng([_SEED, first])
+        assert self.sampler is not None
+        assert self.noise is not None
+        about = {"charges": charges, "masses": masses, "noise": self.noise}
+        x, log_q = self.sampler(momenta, self.samples, rng=rng, **about)
+        if log_q is None:
+            msg = "the model has no density: it gives starts, and no weights"
+            raise InvalidDataError(msg)
+        known = {"noise": self.noise, "prior": self.prior, "threads": threads}
+        log = log_weights(x, log_q, momenta, masses, charges, **known)
+        weight = normalised(log)
+        effective = np.zeros(count)
+        effective[rows] = 1 / (weight**2).sum(axis=1)
+        kept = np.isfinite(weight) & np.isfinite(x).all(axis=(2, 3))  # else nothing is known
+        return {
+            "sample_event": np.broadcast_to(rows[:, None], kept.shape)[kept].astype(np.int64),
+            "sample_positions": x[kept],
+            "sample_weight": weight[kept],
+            "sample_effective": np.nan_to_num(effective),
+        }
 
     def _of(self, given: dict[str, np.ndarray], name: str) -> np.ndarray:
         return np.asarray(self.constants.get(name, given.get(name)), np.float64)
@@ -288,9 +327,9 @@ def run(
     """Make and write the shards that a target still lacks; see `coulex.filling.fill`."""
     largest, off = 0.0, 0
 
-    def make(given: dict[str, np.ndarray], _first: int) -> dict[str, np.ndarray]:
+    def make(given: dict[str, np.ndarray], first: int) -> dict[str, np.ndarray]:
         nonlocal largest, off
-        arrays, sums = reconstruction.events(given, threads=threads)
+        arrays, sums = reconstruction.events(given, first, threads=threads)
         largest, off = max(largest, sums.max()), off + int((sums > _SUM_ROUNDING).sum())
         return arrays
 

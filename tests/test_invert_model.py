@@ -1,5 +1,6 @@
 """`coulex invert --model`: draws as starts, and what they are worth."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def model():
 @pytest.fixture
 def here(tmp_path, monkeypatch, model):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_DIR", os.devnull)  # files name the commit
     Path("model").mkdir()
     model.save(Path("model"))
     write("new.h5", events(9, N))
@@ -168,3 +170,45 @@ def test_events_outside_the_training_are_flagged():
     said = run("invert far.h5 -o a.h5 --model model")
     assert "4 of 10 events are unlike" in said.stderr
     assert dataset.open("a.h5")["outside_training"].tolist() == [1] * 4 + [0] * 6
+
+
+@pytest.mark.usefixtures("here")
+def test_weighted_draws_of_noisy_events():
+    arrays = events(9, 200)
+    arrays["momenta"] = with_noise(arrays["initial_positions"], 4)
+    write("noisy.h5", arrays)
+    line = f"invert noisy.h5 --model model --noise 0.02 {PRIOR_OPTIONS}"
+    said = as_json(run(f"{line} --samples 1000 -o a.h5 --json"))["posterior"]
+    assert said["samples"] == 1000
+    assert 0.02 < said["effective_share"] < 1  # a Gaussian is a rough proposal
+    data = dataset.open("a.h5")
+    own, w = data["sample_event"], data["sample_weight"]
+    assert np.bincount(own, w) == pytest.approx(1)
+    effective = 1 / np.bincount(own, w**2)
+    assert data["sample_effective"] == pytest.approx(effective)
+    # the mean of the posterior: no worse than the most probable geometry
+    distance = np.linalg.norm(
+        data["sample_positions"][:, 0] - data["sample_positions"][:, 2], axis=1
+    )
+    mean = np.bincount(own, w * distance)
+    true, best = (
+        np.linalg.norm(data[name][:, 0] - data[name][:, 2], axis=1)
+        for name in ("initial_positions", "estimate_positions")
+    )
+    errors = [np.sqrt(((found - true) ** 2).mean()) for found in (mean, best)]
+    assert errors[0] < 1.1 * errors[1]
+    # ranks of the truth
+    below = np.bincount(own, w * (distance < true[own]))
+    assert abs(below.mean() - 0.5) < 4 / np.sqrt(12 * 200)
+    run(f"{line} --samples 1000 -o b.h5")
+    assert digest("a.h5") == digest("b.h5")
+    run("validate a.h5")
+
+
+@pytest.mark.usefixtures("here")
+def test_no_weights_without_noise_or_density():
+    assert "--samples are draws" in run("invert new.h5 -o a.h5 --samples 10", 2).stderr
+    Path("blind").mkdir()
+    trained(events(1, 1000), coordinates="centred").save(Path("blind"))
+    line = "invert new.h5 -o a.h5 --samples 10 --noise 0.02 --model blind"
+    assert "no density of positions" in run(line, 1).stderr

@@ -1,6 +1,7 @@
 """A model as a sampler: gauge, density, refusals; and `coulex sample`."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,7 @@ def folder(tmp_path_factory, model, ocs):
 @pytest.fixture
 def here(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_DIR", os.devnull)  # files name the commit
     for name in ("model", "ocs.h5"):
         Path(name).symlink_to(folder / name)
     write("other.h5", events(7, 100))

@@ -1,7 +1,7 @@
 """What a network is worth to an inversion, as a table and for JSON."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .output import say
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from coulex.inverse.comparison import Way
     from coulex.reconstruction import Reconstruction
 
+_ENOUGH = 0.05  # of the draws that must be effective
 _EVENTS = 500  # that are inverted with the network and without it
 
 
@@ -56,6 +57,30 @@ def say_outside(data: "Dataset") -> int:
             "trained on; outside_training flags them"
         )
     return number
+
+
+def say_weights(data: "Dataset", samples: int) -> dict[str, Any]:
+    """Say what weighted draws are worth, and return it, ready for JSON."""
+    import numpy as np
+
+    share = data["sample_effective"] / samples
+    known = share[share > 0]
+    if not len(known):
+        say("warning: no event has draws that explain its momenta")
+        return {"samples": samples, "events": 0}
+    median, low = (float(np.quantile(known, q)) for q in (0.5, 0.01))
+    few = int((share < _ENOUGH).sum())
+    say(
+        f"{samples} weighted draws of each event: {100 * median:.3g} % effective in the "
+        f"median, {100 * low:.2g} % at the 1st percentile"
+    )
+    if few:
+        say(
+            f"warning: of {few} of {len(share)} events less than {100 * _ENOUGH:g} % are: "
+            "believe their estimates, not their draws"
+        )
+    about = {"samples": samples, "events": len(known), "too_few": few}
+    return about | {"effective_share": median, "effective_share_percentile_1": low}
 
 
 def print_ways(ways: "list[Way]") -> None:

@@ -9,7 +9,7 @@ import typer
 
 from . import molecule as m
 from . import options as o
-from .comparing import compared, print_ways, say_outside
+from .comparing import compared, print_ways, say_outside, say_weights
 from .data import ColumnNames, MomentumUnits, PositionColumns, PositionUnits, constants_of
 from .output import Interrupted, Stop, progress, say
 from .simulate import canonical_command, check_choice
@@ -50,6 +50,7 @@ def invert(
     angle: o.Angle = None,
     noise: o.Noise = None,
     model: o.Model = None,
+    samples: o.Samples = None,
     project: o.Project = False,
     all_: o.All = False,
     threads: o.Threads = 0,
@@ -62,6 +63,9 @@ def invert(
     check_choice(resume, overwrite)
     if noise is not None and not 0 < noise < 1:
         msg = f"--noise must be above 0 and below 1, got {noise:g}"
+        raise typer.BadParameter(msg)
+    if samples is not None and (noise is None or model is None):
+        msg = "--samples are draws of a --model, weighed by the --noise of the momenta"
         raise typer.BadParameter(msg)
     geometry = {"sigma": sigma, "radius": radius, "min_distance": min_distance}
     geometry |= {"first_bond": first_bond, "second_bond": second_bond, "angle": angle}
@@ -95,7 +99,8 @@ def invert(
         noise=noise,
         keep_all=all_,
         prior=believed,
-        **(_started_by(model, constants) if model else {}),
+        samples=samples or 0,
+        **(_started_by(model, constants, samples) if model else {}),
     )
     command = canonical_command(context)
     reconstruct(
@@ -109,12 +114,18 @@ def invert(
     )
 
 
-def _started_by(folder: Path, constants: dict[str, Any]) -> dict[str, Any]:
+def _started_by(
+    folder: Path, constants: dict[str, Any], samples: int | None
+) -> dict[str, Any]:
     """Return a model as a source of starts, if it is of these ions."""
+    from coulex.errors import InvalidDataError
     from generative.sampler import load
 
     sampler, described = load(folder)
     sampler.check(*(constants.get(name) for name in ("masses", "charges", "numbers")))
+    if samples and not sampler.has_density:
+        msg = f"{folder} has no density of positions: it gives starts, and no --samples"
+        raise InvalidDataError(msg)
     return {"sampler": sampler, "described": described, "outside": sampler.outside}
 
 
@@ -358,6 +369,8 @@ def reconstruct(
         ways = compared(reconstruction, data, used)
         made["comparison"] = [way.describe() for way in ways]
         made["outside_training"] = say_outside(data)
+    if reconstruction.samples:
+        made["posterior"] = say_weights(data, reconstruction.samples)
     tell(data, table, made, json=json)
     if ways and not json:
         print_ways(ways)

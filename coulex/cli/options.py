@@ -233,6 +233,15 @@ Model = Annotated[
     Path | None,
     _option(_ACCURACY, "By `coulex train`: searches start at its draws.", metavar="DIR"),
 ]
+Samples = Annotated[
+    Any,
+    _option(
+        _ACCURACY,
+        "With --model and --noise: draws to weigh by the simulator, for each event.",
+        parser=count,
+        metavar="N",
+    ),
+]
 MaxCharge = Annotated[
     int | None,
     _option(_PHYSICS, "Of an ion, with --charges unknown: all up to it are ranked.", min=1),

@@ -1,7 +1,7 @@
 """What an event file may hold: the name, axes, unit and kind of number of each array.
 
-An axis is "events", "ions", "solutions" (the flat lists of an inversion) or a fixed length.
-Arrays whose first axis is "events" or "solutions" grow with the file and are cut into shards;
+An axis is "events", "ions", "solutions" or "samples" (flat lists) or a fixed length. Arrays
+whose first axis is one of these, but ions, grow with the file and are cut into shards;
 the others are constants of the file. Everything is in atomic units.
 """
 
@@ -30,6 +30,7 @@ class Field:
         return units.written(self.quantity) if self.quantity else "1"
 
 
+_GROWING = ("events", "solutions", "samples")
 _VECTORS = ("events", "ions", 3)
 
 #: in the order in which they lie in a file
@@ -53,6 +54,10 @@ FIELDS = {
     "solution_condition": Field(("solutions",)),
     "solution_sign": Field(("solutions",), kinds="iuf"),
     "solution_log_density": Field(("solutions",)),  # of draws, under what drew them
+    "sample_event": Field(("samples",), kinds="iu"),  # weighted draws of a posterior
+    "sample_positions": Field(("samples", "ions", 3), "length"),
+    "sample_weight": Field(("samples",)),
+    "sample_effective": Field(("events",)),  # number of draws that they are worth
     "estimate_positions": Field(_VECTORS, "length"),  # of noisy momenta
     "estimate_covariance": Field(("events", "ions", 3, "ions", 3), "area"),
     "estimate_misfit": Field(("events",)),
@@ -70,7 +75,7 @@ def axes_of(name: str, dimensions: int) -> Axes:
 
 def grows(name: str, dimensions: int) -> bool:
     """Return whether an array is cut into shards, and not a constant of the file."""
-    return axes_of(name, dimensions)[0] in ("events", "solutions")
+    return axes_of(name, dimensions)[0] in _GROWING
 
 
 def check_shapes(

@@ -6,8 +6,8 @@ in mass-weighted Cartesian coordinates relative to the centre of mass, in the fr
 
 Every Cartesian component of p_i has independent Gaussian noise of variance v_i = f² |p_i|²,
 p_i without noise; then the sum is taken out by variance, which leaves what noise is given that
-it adds up to zero. So P has as many free components as there are ions but one, along each axis,
-with the covariance diag(v) - v vᵀ/Σv.
+it adds up to zero. So P has as many free components as there are ions but one, along each
+axis, with the covariance diag(v) - v vᵀ/Σv.
 
 The effective number of draws, 1/Σw², says what the weights are worth: near the number of draws
 the sampler is nearly the posterior; near one, a single draw has all the weight and nothing is
@@ -32,7 +32,8 @@ def log_likelihood(positions, momenta, masses, charges, *, noise, threads=None) 
         In bohr, n geometries for each event, in the frame of its momenta.
     momenta : (k, ions, 3) array
         As measured, in atomic units, without a sum.
-    masses, charges : (ions,) array
+    masses : (ions,) array
+    charges : (ions,) or (k, ions) array
     noise : float
         Standard deviation of each component of a momentum, relative to its length.
     threads : int, optional
@@ -55,8 +56,8 @@ def log_likelihood(positions, momenta, masses, charges, *, noise, threads=None) 
         msg = f"positions (k, n, ions, 3) and momenta (k, ions, 3), got {x.shape}, {p.shape}"
         raise ValueError(msg)
     there = np.isfinite(x).all(axis=(2, 3))
-    run = simulate(x[there], masses, charges, threads=threads)
-    own = np.broadcast_to(np.arange(len(x))[:, None], there.shape)[there]
+    own, q = np.nonzero(there)[0], np.asarray(charges, float)
+    run = simulate(x[there], masses, q if q.ndim == 1 else q[own], threads=threads)
     gap = (p[own] - run.momenta)[:, :-1]  # the last follows from the sum
     covariance = _covariance(run.momenta, noise)[:, :-1, :-1]
     good = (run.status == 0) & np.isfinite(covariance).all(axis=(1, 2))
@@ -77,6 +78,14 @@ def _covariance(momenta, noise) -> np.ndarray:
     variance = noise**2 * (momenta**2).sum(axis=2)
     share = variance / variance.sum(axis=1, keepdims=True)
     return variance[:, :, None] * (np.eye(variance.shape[1]) - share[:, None])
+
+
+def normalised(log_weights) -> np.ndarray:
+    """Return weights (k, n) that add up to one; NaN for events of which all are zero."""
+    log = np.asarray(log_weights, float)
+    with np.errstate(invalid="ignore"):
+        w = np.exp(log - log.max(axis=1, keepdims=True))
+        return w / w.sum(axis=1, keepdims=True)
 
 
 def log_weights(

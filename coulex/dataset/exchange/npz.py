@@ -17,6 +17,8 @@ from ..store import Dataset
 from .labels import symbols_of
 from .source import EXPORT_EVENTS, Source, need_unit
 
+_LISTS = ("solutions", "samples")
+
 
 def npz_source(
     path: Path, *, position_units: str | None = None, momentum_units: str | None = None
@@ -36,7 +38,7 @@ def npz_source(
         with zipfile.ZipFile(path) as archive:
             present = {Path(name).stem for name in archive.namelist()}
             # a list of solutions does not go with the events, which is what an import takes
-            names = [n for n in FIELDS if n in present and FIELDS[n].axes[0] != "solutions"]
+            names = [n for n in FIELDS if n in present and FIELDS[n].axes[0] not in _LISTS]
             for name in names:
                 _check_member(archive, name)
         with np.load(path, allow_pickle=False) as file:
