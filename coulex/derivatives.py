@@ -17,15 +17,17 @@ changes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from .explosions import Explosions, checked, runner
-from .linear import complement, orthonormalize
+from .explosions import Explosions, checked, in_blocks, runner
+from .linear import put_together, rest_of_space, split
 
 VARIABLES = ("positions", "initial_momenta", "charges")
+
+_BLOCK = 2048  #: events whose matrices stay near the processor
 
 
 @dataclass(frozen=True)
@@ -77,68 +79,105 @@ def jacobian(
         positions, initial_momenta, masses, charges, options.pop("allow_attraction", False)
     )
     run = runner(m, **options)
-    space = _Space(x, p if len(p) else None, m, np.broadcast_to(q, x.shape[:2]), tuple(wrt))
-    given, ranks = space.known(), np.empty(len(x), np.int64)
-    known = given.copy()
-    orthonormalize(known, np.zeros((*known.shape[:2], 0)), ranks)
+    one, size = replace(run, threads=1), 3 * len(m)
+    result = Explosions.empty(len(x), len(m), run.lanes.dtype)
+    columns = _columns(len(m), tuple(wrt))
+    whole = np.empty((len(x), size, len(columns)))
 
-    ions = len(m)
+    def work(first, last):
+        here = slice(first, last)
+        given = tuple(a[here] if len(a) == len(x) else a for a in (x, p, q))
+        result.put(here, _differentiate(one, given, tuple(wrt), columns, whole[here]))
+
+    in_blocks(len(x), run.threads, _BLOCK, lambda: work)
+    return Jacobian(result, **_parts(whole, len(m), wrt))
+
+
+def _differentiate(run, given, wrt, columns, whole):
+    """Return the explosions of some events; write Jacobians (n, 3 ions, variables)."""
+    x, p, q = given
+    ions = len(run.masses)
+    space = _Space(
+        _last(x),
+        _last(p) if len(p) else None,
+        run.masses,
+        _last(q + 0 * x[:, :, 0]),
+        wrt,
+        columns,
+    )
+    known = space.known()
+    basis, lower = np.empty_like(known), np.empty((len(known), len(known), len(x)))
+    ranks = np.empty(len(x), np.int64)
+    split(known, basis, lower, ranks)
+
     result = Explosions.empty(len(x), ions, run.lanes.dtype)
-    whole = np.full((len(x), 3 * ions, space.scale.shape[1]), np.nan)
     for rank in np.unique(ranks):
-        chosen = np.flatnonzero(ranks == rank)
-        here_x, here_p, here_q = (a[chosen] if len(a) == len(x) else a for a in (x, p, q))
-        basis, here = known[chosen], space.only(chosen)
-        rest = np.empty((len(chosen), known.shape[2] - rank, known.shape[2]))
-        complement(basis, rest)
-        directions = np.zeros((len(chosen), rest.shape[1], 7 * ions))
-        directions[:, :, space.columns] = rest * here.scale[:, None]
-        part, changes = run(here_x, here_p, here_q, directions)
+        every = (ranks == rank).all()
+        chosen = slice(None) if every else np.flatnonzero(ranks == rank)
+        own = basis if every else np.ascontiguousarray(basis[:, :, chosen])
+        rest = np.empty((len(columns) - rank, len(columns), own.shape[2]))
+        rest_of_space(own, rest)
+        directions = np.zeros((own.shape[2], len(rest), 7 * ions))
+        units, places = np.ascontiguousarray(space.scale[:, chosen]), np.arange(len(x))[chosen]
+        directions[:, :, columns] = (rest * units).transpose(2, 0, 1)
+        part, changes = run(
+            *(a[chosen] if len(a) == len(x) else a for a in (x, p, q)), directions
+        )
+        changes = changes.reshape(*changes.shape[:2], 3 * ions)
+        images = space.images(_last(part.momenta.astype(float)))
+        factors = lower if every else np.ascontiguousarray(lower[:, :, chosen])
+        put_together(images, factors, own, changes, rest, units, places, whole)
         result.put(chosen, part)
-        images = here.images(part.momenta)
-        orthonormalize(given[chosen], images, ranks[chosen])
-        changes = changes.reshape(*rest.shape[:2], 3 * ions)
-        whole[chosen] = images[:, :rank].swapaxes(1, 2) @ basis[:, :rank]
-        whole[chosen] += changes.swapaxes(1, 2) @ rest
-    return Jacobian(result, **space.parts(whole / space.scale[:, None]))
+    return result
+
+
+def _last(array):
+    """Return the array with its events last, side by side."""
+    return np.ascontiguousarray(np.moveaxis(array, 0, -1))
+
+
+def _columns(ions, wrt):
+    """Return where the variables of `wrt` stand among all 7 of every ion."""
+    every = np.split(np.arange(7 * ions), [3 * ions, 6 * ions])
+    return np.concatenate([c for name, c in zip(VARIABLES, every, strict=True) if name in wrt])
+
+
+def _parts(whole, ions, wrt):
+    """Return Jacobians (n, 3 ions, variables) by what they are with respect to."""
+    shapes = [(ions, 3, ions, 3), (ions, 3, ions, 3), (ions, 3, ions)]
+    parts, first = {}, 0
+    for name, shape in zip(VARIABLES, shapes, strict=True):
+        parts[name] = None
+        if name in wrt:
+            last = first + int(np.prod(shape[2:]))
+            parts[name] = whole[:, :, first:last].reshape(len(whole), *shape)
+            first = last
+    return parts
 
 
 @dataclass(frozen=True)
 class _Space:
     """The variables that are asked for, in units that make them alike.
 
-    They stand one behind the other: positions, initial momenta, charges.
+    They stand one behind the other: positions, initial momenta, charges. Events are the last
+    index of all arrays.
     """
 
-    x: np.ndarray
+    x: np.ndarray  #: (ions, 3, n)
     p0: np.ndarray | None
     masses: np.ndarray
-    q: np.ndarray
+    q: np.ndarray  #: (ions, n)
     wrt: tuple[str, ...]
-
-    @property
-    def columns(self) -> np.ndarray:
-        """Return where the variables stand among all 7 of every ion."""
-        size = 3 * len(self.masses)
-        all_of = np.split(np.arange(2 * size + size // 3), [size, 2 * size])
-        return np.concatenate(
-            [c for name, c in zip(VARIABLES, all_of, strict=True) if name in self.wrt]
-        )
+    columns: np.ndarray
 
     @cached_property
     def scale(self) -> np.ndarray:
-        """Return the unit of every variable, (n, variables)."""
-        x = self.x - self.x[:, :1]
-        root = np.repeat(np.sqrt(self.masses), 3)
-        size = np.linalg.norm(x, axis=(1, 2), keepdims=True)[:, 0]
-        charge = np.linalg.norm(self.q, axis=1, keepdims=True)
+        """Return the unit of every variable, (variables, n)."""
+        root = np.repeat(np.sqrt(self.masses), 3)[:, None]
+        size = np.sqrt(((self.x - self.x[0]) ** 2).sum(axis=(0, 1)))
+        charge = np.sqrt((self.q**2).sum(axis=0))
         every = [size / root, charge / np.sqrt(size) * root, charge + 0 * self.q]
-        return np.concatenate(every, axis=1)[:, self.columns]
-
-    def only(self, chosen):
-        """Return the variables of some events."""
-        p0 = None if self.p0 is None else self.p0[chosen]
-        return _Space(self.x[chosen], p0, self.masses, self.q[chosen], self.wrt)
+        return np.concatenate(every)[self.columns]
 
     def _tied(self) -> list[str]:
         """Return the kinds of known directions that lie in the space."""
@@ -149,65 +188,65 @@ class _Space:
         return [kind for kind, there in kinds.items() if there]
 
     def known(self) -> np.ndarray:
-        """Return the known directions, (n, directions, variables)."""
-        none = np.zeros_like(self.x)
-        p0 = none if self.p0 is None else self.p0
-        shape = (len(self.x), 3 * len(self.masses))
-        vectors = [np.empty((len(self.x), 0, self.scale.shape[1]))]
-        for kind in self._tied():
-            ways: list[tuple] = []
-            if kind in ("translation", "boost"):
-                along = np.eye(3)[:, None, None] + none
-                weight = self.masses[:, None]
-                shift = kind == "translation"
-                ways = [(e, none, 0) if shift else (none, weight * e, 0) for e in along]
+        """Return the known directions, (directions, variables, n)."""
+        x, p0 = self.x - self.x[0], 0 * self.x if self.p0 is None else self.p0
+        kinds = self._tied()
+        ions, _, count = x.shape
+        every = np.zeros((sum(map(_ways, kinds)), 7 * ions, count))
+        dx, dp, dq = np.split(every, [3 * ions, 6 * ions], axis=1)
+        dx, dp = (a.reshape(len(every), ions, 3, count) for a in (dx, dp))
+        first = 0
+        for kind in kinds:
+            rows = slice(first, first + _ways(kind))
+            first = rows.stop
+            if kind == "translation":
+                dx[rows] = np.eye(3)[:, None, :, None]
+            elif kind == "boost":
+                dp[rows] = (np.eye(3)[:, None] * self.masses[:, None])[..., None]
             elif kind == "rotation":
-                ways = [(np.cross(e, self.x), np.cross(e, p0), 0) for e in np.eye(3)]
+                _turn(x, dx[rows])
+                _turn(p0, dp[rows])
             elif kind == "size":
-                ways = [(self.x - self.x[:, :1], -0.5 * p0, 0)]
+                dx[rows], dp[rows] = x, -0.5 * p0
             elif kind == "charge":
-                ways = [(none, p0, self.q)]
+                dp[rows], dq[rows] = p0, self.q
             elif kind == "start":
-                ways = [(p0 / self.masses[:, None], _forces(self.x, self.q), 0)]
-            for dx, dp, dq in ways:
-                flat = [dx.reshape(shape), dp.reshape(shape), dq + 0 * self.q]
-                inside = np.concatenate(flat, axis=1)[:, self.columns]
-                vectors.append((inside / self.scale)[:, None])
-        return np.concatenate(vectors, axis=1)
+                dx[rows], dp[rows] = p0 / self.masses[:, None, None], _forces(x, self.q)
+        return every[:, self.columns] / self.scale
 
     def images(self, p: np.ndarray) -> np.ndarray:
-        """Return how momenta `p` change along them, (n, directions, 3 ions)."""
-        p, none = p.astype(float), np.zeros(p.shape)
-        changes = {
-            "translation": [none] * 3,
-            "boost": [self.masses[:, None] * e + none for e in np.eye(3)],
-            "rotation": [np.cross(e, p) for e in np.eye(3)],
-            "size": [-0.5 * p],
-            "charge": [p],
-            "start": [none],
-        }
-        chosen = [change for kind in self._tied() for change in changes[kind]]
-        images = np.empty((len(p), len(chosen), p.shape[1] * 3))
-        for k, change in enumerate(chosen):
-            images[:, k] = change.reshape(len(p), p.shape[1] * 3)
-        return images
+        """Return how momenta `p` (ions, 3, n) change along them, (directions, 3 ions, n)."""
+        kinds = self._tied()
+        ions, _, count = p.shape
+        images = np.zeros((sum(map(_ways, kinds)), ions, 3, count))
+        first = 0
+        for kind in kinds:
+            rows = slice(first, first + _ways(kind))
+            first = rows.stop
+            if kind == "boost":
+                images[rows] = (np.eye(3)[:, None] * self.masses[:, None])[..., None]
+            elif kind == "rotation":
+                _turn(p, images[rows])
+            elif kind in ("size", "charge"):
+                images[rows] = p if kind == "charge" else -0.5 * p
+        return images.reshape(len(images), 3 * ions, count)
 
-    def parts(self, whole: np.ndarray) -> dict[str, np.ndarray | None]:
-        """Return a Jacobian (n, 3 ions, variables) by what it is with respect to."""
-        count, ions, _ = self.x.shape
-        shapes = [(ions, 3, ions, 3), (ions, 3, ions, 3), (ions, 3, ions)]
-        parts, first = {}, 0
-        for name, shape in zip(VARIABLES, shapes, strict=True):
-            parts[name] = None
-            if name in self.wrt:
-                last = first + int(np.prod(shape[2:]))
-                parts[name] = whole[:, :, first:last].reshape(count, *shape)
-                first = last
-        return parts
+
+def _ways(kind):
+    """Return how many directions of one kind there are."""
+    return 3 if kind in ("translation", "boost", "rotation") else 1
+
+
+def _turn(vectors, out):
+    """Write e × vectors (ions, 3, n) for e along the three axes."""
+    for k in range(3):
+        one, two = (k + 1) % 3, (k + 2) % 3
+        out[k, :, one], out[k, :, two] = -vectors[:, two], vectors[:, one]
 
 
 def _forces(x, q):
-    """Return the Coulomb forces (n, ions, 3)."""
-    r = x[:, :, None] - x[:, None]
-    cube = np.linalg.norm(r, axis=-1) ** 3 + np.diag(np.full(x.shape[1], np.inf))
-    return np.einsum("ni,nj,nijk->nik", q, q, r / cube[..., None])
+    """Return the Coulomb forces (ions, 3, n)."""
+    r = x[:, None] - x
+    cube = np.sqrt((r**2).sum(axis=2)) ** 3
+    cube += np.diag(np.full(len(x), np.inf))[..., None]
+    return np.einsum("in,jn,ijkn->ikn", q, q, r / cube[:, :, None])

@@ -155,8 +155,11 @@ def runner(
     # A step of few ions is a chain of dependent operations: two registers fill its gaps. More
     # ions leave fewer, and the scratch of twice the lanes has to stay near the processor.
     few = len(masses) <= (7 if precision == "float64" else 3)
-    lanes = simd.lanes(precision, registers=2 if few else 1, portable=portable)
-    return Run(lanes, method, masses, int(max_steps), _threads(threads))
+    wide, one = (
+        simd.lanes(precision, registers=registers, portable=portable)
+        for registers in (2 if few else 1, 1)
+    )
+    return Run(wide, one, method, masses, int(max_steps), _threads(threads))
 
 
 def prepare(ions, *, tolerance=None, precision="float64", portable=False) -> float:
@@ -176,6 +179,9 @@ class Run:
     """The kernels at work on events that are checked, in blocks, on several threads."""
 
     lanes: simd.Lanes
+    lanes_along: (
+        simd.Lanes
+    )  #: with directions, which fill the gaps and the cache by themselves
     method: Accuracy
     masses: np.ndarray
     max_steps: int
@@ -220,31 +226,24 @@ class Run:
             result.error_estimate,
             changes,
         )
-        spans = _spans(count, self.threads)
-        waiting = iter(spans)  # each item goes to one thread: CPython has a lock
 
-        def work():
+        def start():
             explode = self._kernel(own_charges=len(q) > 1, along=along, care=care)
-            for first, last in waiting:
+
+            def work(first, last):
                 # Here, not at once for all: the first to touch memory waits for the system.
                 for array in out:
                     array[first:last] = 0 if array is result.status else np.nan
                 explode(x, p, self.masses, q, directions, first, last, out)
 
-        helpers = min(self.threads, len(spans)) - 1
-        if helpers < 1:
-            work()
-        else:
-            with ThreadPoolExecutor(helpers) as pool:
-                others = [pool.submit(work) for _ in range(helpers)]
-                work()
-            for other in others:
-                other.result()
+            return work
+
+        in_blocks(count, self.threads, _BLOCK, start)
         return result, changes
 
     def _kernel(self, *, own_charges, along, care):
         """Return the kernel with the constants and the scratch tables of one thread."""
-        lanes, ions = self.lanes, len(self.masses)
+        lanes, ions = self.lanes_along if along.columns else self.lanes, len(self.masses)
         pair, ladder = self.method.pair(), self.method.ladder()
         vectors = max(len(pair.stages), 2 * len(ladder.most))
         at = layout(ions, vectors, own_charges=own_charges, along=along)
@@ -272,16 +271,41 @@ class Run:
         return explode
 
 
-def _spans(count, threads):
+def in_blocks(count, threads, most, start):
+    """Call ``start()`` in each thread, and what it returns with (first, last) of blocks.
+
+    A block has `most` events at most.
+    """
+    spans = _spans(count, threads, most)
+    waiting = iter(spans)  # each item goes to one thread: CPython has a lock
+
+    def follow():
+        work = start()
+        for first, last in waiting:
+            work(first, last)
+
+    helpers = min(threads, len(spans)) - 1
+    if helpers < 1:
+        follow()
+        return
+    with ThreadPoolExecutor(helpers) as pool:
+        others = [pool.submit(follow) for _ in range(helpers)]
+        follow()
+    for other in others:
+        other.result()
+
+
+def _spans(count, threads, most):
     """Return (first, last) of the blocks of events that threads take one after another.
 
-    The blocks get smaller, so that no thread waits long for the last one.
+    The blocks get smaller, so that no thread waits long for the last one; slowly, since lanes
+    stand empty at the end of each.
     """
     spans, first = [], 0
     least = max(_LEAST_BLOCK, count // (64 * threads))
     while first < count:
-        share = -(-(count - first) // (2 * threads)) if threads > 1 else count
-        last = min(first + min(max(share, least), _BLOCK), count)
+        share = -(-4 * (count - first) // (5 * threads)) if threads > 1 else count
+        last = min(first + min(max(share, least), most), count)
         spans.append((first, last))
         first = last
     return spans
@@ -333,7 +357,11 @@ def checked(positions, initial_momenta, masses, charges, allow_attraction=False)
         msg = f"initial_momenta {p.shape} and positions {x.shape} must have the same shape"
         raise ValueError(msg)
     for name, array in (("position", x), ("initial momentum", p)):
-        if not np.isfinite(array).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = (
+                array.sum()
+            )  # which is finite only if all are, and needs no array of truths
+        if not np.isfinite(total) and not np.isfinite(array).all():
             event, ion = np.argwhere(~np.isfinite(array))[0, :2]
             msg = f"the {name} of ion {ion} in event {event} is not finite"
             raise ValueError(msg)

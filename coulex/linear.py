@@ -65,6 +65,149 @@ def complement(known, out):
                 inside[i] += v[i] ** 2
 
 
+#: events that stand side by side while matrices of many are split or put together
+_ABREAST = 32
+
+
+@compiled
+def split(given, basis, lower, ranks):
+    """Make rows orthonormal, for many events abreast: ``given = lower @ basis`` in each.
+
+    `given` and `basis` are (rows, size, n), `lower` (rows, rows, n). A row that depends on
+    those before it becomes zero.
+    """
+    rows, size, count = given.shape
+    v, c = np.empty((rows, size, _ABREAST)), np.empty((rows, rows, _ABREAST))
+    part, whole = np.empty(_ABREAST), np.empty(_ABREAST)
+    for first in range(0, count, _ABREAST):
+        gather(given, first, v)
+        c[:] = 0.0
+        for k in range(rows):
+            dots(v[k], v[k], whole)
+            for _ in range(2):
+                for j in range(k):
+                    remove(v[k], v[j], part)
+                    for e in range(_ABREAST):
+                        c[k, j, e] += part[e]
+            dots(v[k], v[k], part)
+            for e in range(_ABREAST):
+                free = part[e] > _INDEPENDENT * _INDEPENDENT * whole[e]
+                c[k, k, e] = np.sqrt(part[e]) if free else 0.0
+            for i in range(size):
+                for e in range(_ABREAST):
+                    v[k, i, e] = v[k, i, e] / c[k, k, e] if c[k, k, e] > 0.0 else 0.0
+        scatter(v, first, basis)
+        scatter(c, first, lower)
+        for n in range(first, min(first + _ABREAST, count)):
+            ranks[n] = 0
+            for k in range(rows):
+                ranks[n] += c[k, k, n - first] > 0.0
+
+
+@compiled
+def rest_of_space(basis, rest):
+    """Do what `complement` does for many events abreast: (rows, size, n) of each array."""
+    rows, size, count = basis.shape
+    v = np.empty((rows + rest.shape[0], size, _ABREAST))
+    inside, part = np.empty((size, _ABREAST)), np.empty(_ABREAST)
+    for first in range(0, count, _ABREAST):
+        gather(basis, first, v[:rows])
+        inside[:] = 0.0
+        for k in range(rows):
+            for i in range(size):
+                for e in range(_ABREAST):
+                    inside[i, e] += v[k, i, e] ** 2
+        for k in range(rows, v.shape[0]):
+            v[k] = 0.0
+            for e in range(_ABREAST):
+                v[k, inside[:, e].argmin(), e] = 1.0
+            for _ in range(2):
+                for j in range(k):
+                    remove(v[k], v[j], part)
+            dots(v[k], v[k], part)
+            for i in range(size):
+                for e in range(_ABREAST):
+                    v[k, i, e] /= np.sqrt(part[e])
+                    inside[i, e] += v[k, i, e] ** 2
+        scatter(v[rows:], first, rest)
+
+
+@compiled
+def put_together(images, lower, basis, changes, rest, units, places, out):
+    """Write to `out` (places, outputs, size) what maps the rows given to `split` to `images`.
+
+    And the rows of `rest` to `changes` (n, rows, outputs); over the `units` (size, n).
+    """
+    rows, outputs, count = images.shape
+    free, size, _ = rest.shape
+    y, c = np.empty((rows + free, outputs, _ABREAST)), np.empty((rows, rows, _ABREAST))
+    v = np.empty((rows + free, size, _ABREAST))
+    total = np.empty(_ABREAST)
+    for first in range(0, count, _ABREAST):
+        gather(images, first, y[:rows])
+        gather(lower, first, c)
+        gather(basis, first, v[:rows])
+        gather(rest, first, v[rows:])
+        for n in range(first, min(first + _ABREAST, count)):
+            for k in range(free):
+                for a in range(outputs):
+                    y[rows + k, a, n - first] = changes[n, k, a]
+        for k in range(rows):
+            for a in range(outputs):
+                for j in range(k):
+                    for e in range(_ABREAST):
+                        y[k, a, e] -= c[k, j, e] * y[j, a, e]
+                for e in range(_ABREAST):
+                    y[k, a, e] = y[k, a, e] / c[k, k, e] if c[k, k, e] > 0.0 else 0.0
+        for a in range(outputs):
+            for b in range(size):
+                total[:] = 0.0
+                for k in range(rows + free):
+                    for e in range(_ABREAST):
+                        total[e] += y[k, a, e] * v[k, b, e]
+                for n in range(first, min(first + _ABREAST, count)):
+                    out[places[n], a, b] = total[n - first] / units[b, n]
+
+
+@compiled
+def gather(many, first, few):
+    """Copy events from `first` on; places behind the last one get it again."""
+    last = many.shape[2] - 1
+    for k in range(few.shape[0]):
+        for i in range(few.shape[1]):
+            for e in range(_ABREAST):
+                few[k, i, e] = many[k, i, min(first + e, last)]
+
+
+@compiled
+def scatter(few, first, many):
+    """Copy events back to where `gather` found them."""
+    here = min(_ABREAST, many.shape[2] - first)
+    for k in range(few.shape[0]):
+        for i in range(few.shape[1]):
+            for e in range(here):
+                many[k, i, first + e] = few[k, i, e]
+
+
+@compiled
+def dots(a, b, out):
+    """Write the scalar products of (size, events abreast)."""
+    for e in range(_ABREAST):
+        out[e] = 0.0
+    for i in range(a.shape[0]):
+        for e in range(_ABREAST):
+            out[e] += a[i, e] * b[i, e]
+
+
+@compiled
+def remove(a, b, part):
+    """Take from `a` what lies along the unit vectors `b`; write to `part` how much."""
+    dots(a, b, part)
+    for i in range(a.shape[0]):
+        for e in range(_ABREAST):
+            a[i, e] -= part[e] * b[i, e]
+
+
 @compiled
 def dot(a, b):
     """Return the scalar product."""

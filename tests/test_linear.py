@@ -5,7 +5,15 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from coulex import frames
-from coulex.linear import best_rotation, complement, orthonormalize, solve_positive
+from coulex.linear import (
+    best_rotation,
+    complement,
+    orthonormalize,
+    put_together,
+    rest_of_space,
+    solve_positive,
+    split,
+)
 
 MIRROR = np.diag([1.0, 1.0, -1.0])
 
@@ -67,6 +75,36 @@ def test_the_complement_is_the_rest_of_the_space(rng):
         for rows, others in zip(out, part, strict=True):
             whole = np.concatenate([rows, others[: 9 - rest]])
             assert_allclose(whole @ whole.T, np.eye(9), atol=1e-13)
+
+
+def test_many_matrices_abreast(rng):
+    # more events than stand side by side, and not a multiple; some rows depend on others
+    given, count = rng.normal(size=(4, 9, 70)), 70
+    dependent = np.arange(count) % 3 == 1
+    given[2][:, dependent] = given[0][:, dependent] - 2.0 * given[1][:, dependent]
+    basis, lower = np.empty_like(given), np.empty((4, 4, count))
+    ranks = np.empty(count, np.int64)
+    split(given, basis, lower, ranks)
+    assert_array_equal(ranks, np.where(dependent, 3, 4))
+    assert_allclose(np.einsum("kjn,jin->kin", lower, basis), given, atol=1e-13)
+    assert_array_equal(basis[2][:, dependent], 0.0)
+
+    true = rng.normal(size=(count, 6, 9))
+    for rank in (3, 4):
+        chosen = ranks == rank
+        known, factors = (np.ascontiguousarray(a[:, :, chosen]) for a in (basis, lower))
+        rest = np.empty((9 - rank, 9, chosen.sum()))
+        rest_of_space(known, rest)
+        rows = np.concatenate([known, rest]).transpose(2, 0, 1)
+        whole = rows.transpose(0, 2, 1) @ rows  # the rows are a basis of all of the space
+        assert_allclose(whole, np.tile(np.eye(9), (len(rows), 1, 1)), atol=1e-13)
+        images = np.einsum("nai,kin->kan", true[chosen], given[:, :, chosen])
+        changes = np.einsum("nai,kin->nka", true[chosen], rest)
+        units = rng.uniform(1.0, 2.0, (9, chosen.sum()))
+        found, places = np.full_like(true, np.nan), np.flatnonzero(chosen)
+        put_together(images, factors, known, changes, rest, units, places, found)
+        assert_allclose(found[chosen] * units.T[:, None], true[chosen], atol=1e-11)
+        assert np.isnan(found[~chosen]).all()
 
 
 def test_positive_matrices_are_solved(rng):
