@@ -148,7 +148,8 @@ def folder(tmp_path_factory, model, ocs):
     path = tmp_path_factory.mktemp("model")
     write(path / "ocs.h5", ocs)
     (path / "model").mkdir()
-    seen = data.Events(path / "ocs.h5", model.representation.needs)
+    about = model.representation
+    seen = data.Events(path / "ocs.h5", about.needs, about.optional)
     model.save(path / "model", training={"seed": 3}, data=seen.identity)
     return path
 
@@ -176,6 +177,13 @@ def test_sampling_leaves_out_what_was_trained_on(here):
         run("sample model -n 1 --condition ocs.h5 -o all.h5 --part all --json")
     )
     assert everything["events"] == N
+
+
+def test_sampling_knows_what_coulex_train_has_seen(here):
+    run("train gaussian ocs.h5 -o trained --epochs 1 --noise 0.01:0.05 --seed 9")
+    said = as_json(run("sample trained -n 1 --condition ocs.h5 -o draws.h5 --json"))
+    assert said["part"] == "test"
+    assert said["events"] == (data.part_of(9, 0, N) == 2).sum()
 
 
 def test_sampling_others(here):

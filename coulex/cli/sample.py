@@ -138,9 +138,9 @@ def _part(
     about, trained = read_about(folder)["about"], False
     if file.is_dir() or is_single(file):
         held = dataset.open(file)
-        needs = sampler.geometry.needs
-        trained = all(name in held for name in needs) and (
-            Events(file, needs).identity == about.get("data")
+        names = sampler.geometry.needs, sampler.geometry.optional  # what training read
+        trained = all(name in held for name in names[0]) and (
+            Events(file, *names).identity == about.get("data")
         )
     if not trained:
         if part not in (None, "all"):
