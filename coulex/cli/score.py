@@ -110,6 +110,25 @@ def _number(value: float) -> str:
     return "-" if value != value else text.replace("e-0", "e-")
 
 
+def _coverage(found: dict[str, Any]) -> list[str]:
+    """Return what draws cover, all distances in one line if there are many."""
+    distances = [one for name, one in found.items() if name.startswith("distance")]
+    shown = {name.replace("_", " "): one for name, one in found.items()}
+    if len(distances) > 3:
+        count = len(distances)
+        mean = [
+            sum(row) / count for row in zip(*(d["shares"] for d in distances), strict=True)
+        ]
+        others = {n: one for n, one in shown.items() if not n.startswith("distance")}
+        shown = {f"mean of {count} distances": {**distances[0], "shares": mean}} | others
+    lines = []
+    for name, one in shown.items():
+        pairs = zip(one["levels"], one["shares"], strict=True)
+        shares = ", ".join(f"{100 * share:.1f} in {100 * level:g}" for level, share in pairs)
+        lines.append(f"coverage, {name}: {shares} %")
+    return lines
+
+
 def _notes(said: dict[str, Any]) -> list[str]:
     """Return what the table cannot say."""
     from coulex.units import ANGSTROM
@@ -152,10 +171,7 @@ def _notes(said: dict[str, Any]) -> list[str]:
             f"exact: {exact['several']:,} events have several solutions, "
             f"{exact['unsolved']:,} none was found of"
         )
-    for name, one in said["calibration"]["coverage"].items():
-        pairs = zip(one["levels"], one["shares"], strict=True)
-        shares = ", ".join(f"{100 * share:.1f} in {100 * level:g}" for level, share in pairs)
-        lines.append(f"coverage, {name.replace('_', ' ')}: {shares} %")
+    lines += _coverage(said["calibration"]["coverage"])
     tests = said["two_sample"]
     lines.append(
         "one draw of each event against the truths: "
