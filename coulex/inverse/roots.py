@@ -21,7 +21,7 @@ from coulex.kernels.compiled import compiled
 from coulex.linear import best_rotation
 
 from .response import Response, across_fold, joined, response
-from .solve import CONVERGED, KNOWN, PROOF, SEARCH_ROUNDS, STATIONARY, Known, solve
+from .solve import CONVERGED, KNOWN, PROOF, STATIONARY, Known, solve
 from .steps import is_known
 from .table import table_of
 
@@ -29,7 +29,7 @@ Starts = Callable[[np.ndarray, int], np.ndarray]
 """Geometries (k, ions, 3) for the events of indices (k,), as the start of this number."""
 
 _REACH = 1.0  #: how far beyond a fold to look, in the size of the molecule
-_NEAR = 2e-3  #: distance to a known solution, in units of the size, that leads to it
+_NEAR = 1e-2  #: distance to a known solution, in units of the size, that leads to it
 _SAME = 1e-6  #: relative distance up to which two geometries are one
 _MOST = 64  #: solutions of an event that are kept
 _PERMUTATIONS = 720  #: of identical ions that are tried, at most
@@ -42,10 +42,11 @@ class Search:
     patience: int = 2  #: converged starts in a row that bring nothing new, at least: it takes
     # more where many solutions are known, half their number
     max_starts: int = 60  #: for an event, those beyond folds not counted
+    rounds: int = 30  #: simulations of a start at most: those that take more are mostly lost
 
     def __post_init__(self):
-        if self.patience < 1 or self.max_starts < 1:
-            msg = f"patience and max_starts must be at least 1, got {self}"
+        if min(self.patience, self.max_starts, self.rounds) < 1:
+            msg = f"patience, max_starts and rounds must be at least 1, got {self}"
             raise ValueError(msg)
 
 
@@ -128,7 +129,7 @@ def by_search(
             known=kept.known(event, near),
             threads=threads,
             residual=residual,
-            rounds=SEARCH_ROUNDS,
+            rounds=search.rounds,
         )
         starts[active] += 1
         number += 1

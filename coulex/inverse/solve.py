@@ -29,10 +29,7 @@ _RUNNING = 4
 
 _ROUGH = 1e-4  #: tolerance of the steps: real errors are a thousand times smaller, or more
 PROOF = 1e-13  #: tolerance of the simulation that proves a geometry
-_ROUNDS = 100  #: simulations at most, for one start; and where there are always others,
-SEARCH_ROUNDS = (
-    50  #: since 85 % of those that arrive do so by then, and lost ones go on for ever
-)
+_ROUNDS = 100  #: simulations at most, for one start
 _POLISH = 10  #: of them tight ones, at most
 _BLOCK = 2048  #: starts that a thread follows together
 
