@@ -60,9 +60,9 @@ class Chart:
         """
         x = np.asarray(positions, float)
         if self.coordinates == "positions":
-            return x.reshape(len(x), -1)
+            return x.reshape(len(x), 3 * x.shape[1])
         if self.coordinates == "centred":
-            return (x - centre_of_mass(x, self.masses)[:, None]).reshape(len(x), -1)
+            return (x - centre_of_mass(x, self.masses)[:, None]).reshape(len(x), 3 * x.shape[1])
         y = to_jacobi(x, self._matrix)
         if self.coordinates == "jacobi":
             return y
@@ -82,7 +82,7 @@ class Chart:
         """
         x = np.asarray(samples, float)
         if self.coordinates in ("positions", "centred"):
-            return x.reshape(*x.shape[:2], -1, 3), None
+            return x.reshape(*x.shape[:2], x.shape[2] // 3, 3), None
         if self.coordinates == "jacobi":
             return from_jacobi(x, self._matrix, self.masses), np.zeros(x.shape[:2])
         n = len(self.reference) - 1
@@ -126,7 +126,7 @@ def to_jacobi(positions, matrix) -> np.ndarray:
     """Return Jacobi vectors (..., 3N - 3) of positions (..., ions, 3)."""
     x = np.asarray(positions, float)
     # one product of matrices for all events: numpy is slow at many small ones
-    return x.reshape(*x.shape[:-2], -1) @ np.kron(matrix, np.eye(3)).T
+    return x.reshape(*x.shape[:-2], 3 * x.shape[-2]) @ np.kron(matrix, np.eye(3)).T
 
 
 def from_jacobi(y, matrix, masses) -> np.ndarray:
@@ -134,7 +134,7 @@ def from_jacobi(y, matrix, masses) -> np.ndarray:
     y = np.asarray(y, float)
     # rows of matrix / sqrt(masses) are orthonormal
     back = matrix / np.asarray(masses, float)
-    return (y @ np.kron(back, np.eye(3))).reshape(*y.shape[:-1], -1, 3)
+    return (y @ np.kron(back, np.eye(3))).reshape(*y.shape[:-1], matrix.shape[1], 3)
 
 
 def potential(positions, charges) -> np.ndarray:

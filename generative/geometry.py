@@ -238,7 +238,7 @@ class Geometry(Representation):
         positions, log_det = self._chart.decode(x, seen.ker, seen.charges)
         if seen.rotations is not None:
             back = np.ascontiguousarray(np.swapaxes(seen.rotations, 1, 2))
-            flat = positions.reshape(len(x), -1, 3)
+            flat = positions.reshape(len(x), x.shape[1] * len(self.masses), 3)
             positions = rotate(flat, back).reshape(positions.shape)
         if seen.order is not None:
             positions = reorder(positions, inverse(seen.order))

@@ -366,3 +366,23 @@ def test_events_at_rest_are_left_to_the_loader():
     x, c = g.encode(arrays | {"momenta": p}, rng())
     assert np.isfinite(x).all(axis=1).tolist() == [True, False, True, True]
     assert np.isfinite(c).all(axis=1).tolist() == [True, False, True, True]
+
+
+@pytest.mark.parametrize("coordinates", ["positions", "centred", "jacobi", "shape"])
+def test_no_event_at_all(coordinates):
+    """An empty batch goes in and comes out with its shape."""
+    made = Geometry(
+        masses=(1e4, 2e4, 3e4),
+        charges=(1.0, 1.0, 1.0),
+        coordinates=coordinates,
+        frame="given" if coordinates == "positions" else "recoil",
+        reference=(1.0, 0.0, 0.0, 0.0, 0.0, 0.0) if coordinates == "shape" else (),
+    )
+    none = np.empty((0, 3, 3))
+    arrays = {"initial_positions": none, "momenta": none}
+    arrays |= {"charges": np.ones(3), "masses": np.array(made.masses)}
+    x, condition = made.encode(arrays, np.random.default_rng(1))
+    assert x.shape == (0, *made.shape)
+    assert condition.shape == (0, made.condition_size)
+    positions, _ = made.decode(np.empty((0, 4, *made.shape)), none)
+    assert positions.shape == (0, 4, 3, 3)
