@@ -62,7 +62,8 @@ class Chart:
         if self.coordinates == "positions":
             return x.reshape(len(x), 3 * x.shape[1])
         if self.coordinates == "centred":
-            return (x - centre_of_mass(x, self.masses)[:, None]).reshape(len(x), 3 * x.shape[1])
+            x = x - centre_of_mass(x, self.masses)[:, None]
+            return x.reshape(len(x), 3 * x.shape[1])
         y = to_jacobi(x, self._matrix)
         if self.coordinates == "jacobi":
             return y
