@@ -28,9 +28,9 @@ from .couplings import Couplings
 from .latents import Latents
 from .model import Model, Options
 from .nets import ACTIVATIONS, mlp, never_empty
+from .normalising import Normalising
 from .priors import Gauss
 from .representation import Batch, Representation
-from .score import Score
 
 LATENTS = ("stored", "gaussian", "prior")
 
@@ -85,7 +85,7 @@ class CinnOptions(Options):
         _check_couplings(self.couplings, self.width, self.limit)
 
 
-class Cinn(Model):
+class Cinn(Normalising):
     """Affine couplings from samples to a normal distribution, given the condition.
 
     Parameters
@@ -99,7 +99,6 @@ class Cinn(Model):
 
     def __init__(self, options: CinnOptions, representation: Representation) -> None:
         super().__init__(options, representation)
-        self.size = math.prod(self.shape)
         self.couplings = Couplings(
             self.size,
             self.condition_size,
@@ -108,29 +107,10 @@ class Cinn(Model):
             limit=options.limit,
         )
 
-    def _loss(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
-        z, log_det = self.to_normal(x, c)
-        square, gained = 0.5 * (z**2).sum(1).mean(), log_det.mean()
-        constant = self.size / 2 * math.log(2 * math.pi)
-        return {"loss": square - gained + constant, "log_det": gained}
-
-    def _log_prob(self, x: Tensor, c: Tensor) -> Score:
-        z, log_det = self.to_normal(x, c)
-        constant = self.size / 2 * math.log(2 * math.pi)
-        return Score(log_det - 0.5 * (z**2).sum(1) - constant, "exact")
-
-    def _sample(self, c: Tensor, n: int, generator: torch.Generator) -> Tensor:
-        z = torch.randn(
-            *(len(c), n, self.size), generator=generator, device=c.device, dtype=c.dtype
-        )
-        return self.from_normal(z, c).reshape(len(c), n, *self.shape)
-
     def to_normal(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z (m, size) of scaled samples, and log |det dz/dx| (m,)."""
         return self.couplings(x.flatten(1), c)
 
     def from_normal(self, z: Tensor, c: Tensor) -> Tensor:
-        """Return the scaled samples (m, n, size) of z (m, n, size)."""
         told = c.repeat_interleave(z.shape[1], dim=0)
         return self.couplings.inverse(z.flatten(0, 1), told).reshape(z.shape)
 

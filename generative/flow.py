@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .model import Model, Options
+from .model import Options
 from .nets import ACTIVATIONS, mlp, never_empty
+from .normalising import Normalising
 from .representation import Representation
-from .score import Score
 from .splines import spline_flow
 
 #: the first guess of a posterior is this many times narrower than all samples together at most
@@ -73,7 +73,7 @@ class FlowOptions(Options):
             raise ValueError(msg)
 
 
-class Flow(Model):
+class Flow(Normalising):
     """Neural spline flow about a conditional Gaussian.
 
     Parameters
@@ -87,7 +87,6 @@ class Flow(Model):
 
     def __init__(self, options: FlowOptions, representation: Representation) -> None:
         super().__init__(options, representation)
-        self.size = math.prod(self.shape)
         self.whitening = Whitening(
             self.condition_size,
             self.size,
@@ -103,29 +102,13 @@ class Flow(Model):
             hidden=(options.hidden,) * options.layers,
         )
 
-    def _loss(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
-        return {"loss": -self._log_prob(x, c).value.mean()}
-
-    def _log_prob(self, x: Tensor, c: Tensor) -> Score:
-        z, log_det = self.to_normal(x, c)
-        constant = self.size / 2 * math.log(2 * math.pi)
-        return Score(log_det - 0.5 * (z**2).sum(1) - constant, "exact")
-
-    def _sample(self, c: Tensor, n: int, generator: torch.Generator) -> Tensor:
-        z = torch.randn(
-            *(len(c), n, self.size), generator=generator, device=c.device, dtype=c.dtype
-        )
-        return self.from_normal(z, c).reshape(len(c), n, *self.shape)
-
     def to_normal(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z (m, size) of scaled samples, and log |det dz/dx| (m,)."""
         mean, factor, log_det = self.whitening(c)
         u = (factor @ (x.flatten(1) - mean).unsqueeze(-1)).squeeze(-1)
         z, by_splines = self.splines(self._context(c)).transform.call_and_ladj(u)
         return z, log_det + by_splines
 
     def from_normal(self, z: Tensor, c: Tensor) -> Tensor:
-        """Return the scaled samples (m, n, size) of z (m, n, size)."""
         mean, factor, _ = self.whitening(c)
         # zuko wants the axis of conditions last
         u = self.splines(self._context(c)).transform.inv(z.transpose(0, 1))

@@ -11,15 +11,14 @@ standard normal and log p = log det W - z²/2 - d/2 log 2π, which has one maxim
 of W is kept as its logarithm.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from .model import Model, Options
+from .model import Options
+from .normalising import Normalising
 from .representation import Representation
-from .score import Score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class GaussianOptions(Options):
     """It has none."""
 
 
-class Gaussian(Model):
+class Gaussian(Normalising):
     """Conditional Gaussian: a mean that is linear in the condition, full covariance.
 
     Parameters
@@ -41,7 +40,6 @@ class Gaussian(Model):
 
     def __init__(self, options: GaussianOptions, representation: Representation) -> None:
         super().__init__(options, representation)
-        self.size = math.prod(self.shape)
         self.slope = nn.Parameter(torch.zeros(self.condition_size, self.size))
         self.offset = nn.Parameter(torch.zeros(self.size))
         self.log_diagonal = nn.Parameter(torch.zeros(self.size))
@@ -49,27 +47,11 @@ class Gaussian(Model):
         below = torch.tril_indices(self.size, self.size, -1)
         self.register_buffer("_places", below, persistent=False)
 
-    def _loss(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
-        return {"loss": -self._log_prob(x, c).value.mean()}
-
-    def _sample(self, c: Tensor, n: int, generator: torch.Generator) -> Tensor:
-        z = torch.randn(
-            *(len(c), n, self.size), generator=generator, device=c.device, dtype=c.dtype
-        )
-        return self.from_normal(z, c).reshape(len(c), n, *self.shape)
-
-    def _log_prob(self, x: Tensor, c: Tensor) -> Score:
-        z, log_det = self.to_normal(x, c)
-        constant = self.size / 2 * math.log(2 * math.pi)
-        return Score(log_det - 0.5 * (z**2).sum(1) - constant, "exact")
-
     def to_normal(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z (m, size) of scaled samples, and log |det dz/dx| (m,)."""
         z = (x.flatten(1) - self._mean(c)) @ self._factor().mT
         return z, self.log_diagonal.sum().expand(len(z))
 
     def from_normal(self, z: Tensor, c: Tensor) -> Tensor:
-        """Return the scaled samples (m, n, size) of z (m, n, size)."""
         factor = self._factor().expand(len(c), -1, -1)
         off = torch.linalg.solve_triangular(factor, z.mT, upper=False).mT
         return self._mean(c)[:, None] + off

@@ -119,7 +119,7 @@ PARTS = {
     f"generative.{name}"
     for name in (
         *("couplings", "latents", "model", "nets", "priors", "representation", "score"),
-        "splines",
+        *("normalising", "splines"),
     )
 }
 
@@ -152,6 +152,11 @@ MAY_IMPORT |= {
         "coulex.errors",
         "generative.model",
         "generative.representation",
+    },
+    "generative.normalising": {
+        "generative.model",
+        "generative.representation",
+        "generative.score",
     },
     "generative.gaussian": PARTS,
     "generative.mlp": PARTS,

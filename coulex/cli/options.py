@@ -103,7 +103,8 @@ def _as_typed(value: Any, parameter: Any) -> Any:
     return str(value)
 
 
-def _option(panel: str, text: str, *flags: str, **settings: Any) -> Any:
+def option(panel: str, text: str, *flags: str, **settings: Any) -> Any:
+    """Return an option that the help lists in a panel of its own."""
     return typer.Option(*flags, help=text, rich_help_panel=panel, **settings)
 
 
@@ -132,73 +133,71 @@ Figure = Annotated[
 
 Charges = Annotated[
     str | None,
-    _option(_PHYSICS, "2,2,2 or C=2,O=2,S=2 or total=6; else 1 each.", metavar="CHARGES"),
+    option(_PHYSICS, "2,2,2 or C=2,O=2,S=2 or total=6; else 1 each.", metavar="CHARGES"),
 ]
 Masses = Annotated[
     Literal["isotope", "average"],
-    _option(_PHYSICS, "Most abundant isotope, or natural average."),
+    option(_PHYSICS, "Most abundant isotope, or natural average."),
 ]
 Isotopes = Annotated[
     str | None,
-    _option(_PHYSICS, "Others, by element or atom from 0: C=13,0=18.", metavar="X=A"),
+    option(_PHYSICS, "Others, by element or atom from 0: C=13,0=18.", metavar="X=A"),
 ]
 AllowAttraction = Annotated[
-    bool, _option(_PHYSICS, "Accept charges of both signs.", "--allow-attraction")
+    bool, option(_PHYSICS, "Accept charges of both signs.", "--allow-attraction")
 ]
 Units = Annotated[
-    Literal["angstrom", "bohr"] | None, _option(_PHYSICS, "Of the structure file.")
+    Literal["angstrom", "bohr"] | None, option(_PHYSICS, "Of the structure file.")
 ]
 IgnoreCell = Annotated[
-    bool, _option(_PHYSICS, "Take a periodic structure as isolated.", "--ignore-cell")
+    bool, option(_PHYSICS, "Take a periodic structure as isolated.", "--ignore-cell")
 ]
 EnsembleName = Annotated[
     Literal["equilibrium", "gaussian", "sphere", "box", "frames"],
-    _option(_GEOMETRY, "How geometries are drawn; frames are those of the structure file."),
+    option(_GEOMETRY, "How geometries are drawn; frames are those of the structure file."),
 ]
 Sigma = Annotated[
-    float | None, _option(_GEOMETRY, "gaussian: displacement along each axis, Å.")
+    float | None, option(_GEOMETRY, "gaussian: displacement along each axis, Å.")
 ]
-Radius = Annotated[float | None, _option(_GEOMETRY, "sphere: radius, Å.")]
+Radius = Annotated[float | None, option(_GEOMETRY, "sphere: radius, Å.")]
 MinDistance = Annotated[
     float | None,
-    _option(_GEOMETRY, "sphere: least distance, Å; of a structure that is read: 0.1."),
+    option(_GEOMETRY, "sphere: least distance, Å; of a structure that is read: 0.1."),
 ]
-FirstBond = Annotated[
-    Any, _option(_GEOMETRY, "box: central to first other atom, Å.", **_range)
-]
+FirstBond = Annotated[Any, option(_GEOMETRY, "box: central to first other atom, Å.", **_range)]
 SecondBond = Annotated[
-    Any, _option(_GEOMETRY, "box: central to second other atom, Å.", **_range)
+    Any, option(_GEOMETRY, "box: central to second other atom, Å.", **_range)
 ]
-Angle = Annotated[Any, _option(_GEOMETRY, "box: between the bonds, degrees.", **_range)]
+Angle = Annotated[Any, option(_GEOMETRY, "box: between the bonds, degrees.", **_range)]
 PriorName = Annotated[
     Literal["gaussian", "sphere", "box"] | None,
-    _option(_GEOMETRY, "How probable a geometry was before; weighs several solutions."),
+    option(_GEOMETRY, "How probable a geometry was before; weighs several solutions."),
 ]
 PriorMolecule = Annotated[
     str | None,
-    _option(_GEOMETRY, "Of the prior, if the file does not say; a name or a file."),
+    option(_GEOMETRY, "Of the prior, if the file does not say; a name or a file."),
 ]
 Orientation = Annotated[
     Literal["given", "random", "recoil"],
-    _option(_GEOMETRY, "As read; uniform; or the first ion's momentum along +x."),
+    option(_GEOMETRY, "As read; uniform; or the first ion's momentum along +x."),
 ]
 AtRest = Annotated[
-    bool, _option(_GEOMETRY, "No initial momenta; today the only start.", "--at-rest")
+    bool, option(_GEOMETRY, "No initial momenta; today the only start.", "--at-rest")
 ]
 Precision = Annotated[
-    Literal["float64", "float32"], _option(_ACCURACY, "float32 is several times faster.")
+    Literal["float64", "float32"], option(_ACCURACY, "float32 is several times faster.")
 ]
 Tolerance = Annotated[
     float | None,
-    _option(_ACCURACY, "Relative error of the momenta; else 1e-9, in float32 3e-4."),
+    option(_ACCURACY, "Relative error of the momenta; else 1e-9, in float32 3e-4."),
 ]
-MaxSteps = Annotated[int, _option(_ACCURACY, "After which an event is given up.", min=1)]
+MaxSteps = Annotated[int, option(_ACCURACY, "After which an event is given up.", min=1)]
 Portable = Annotated[
-    bool, _option(_ACCURACY, "The same bits on every processor; slower.", "--portable")
+    bool, option(_ACCURACY, "The same bits on every processor; slower.", "--portable")
 ]
 Job = Annotated[
     Any,
-    _option(
+    option(
         _RUN,
         "Make shards i, i+n, ... only: job i of n.",
         "--shard",
@@ -207,35 +206,35 @@ Job = Annotated[
     ),
 ]
 ShardSize = Annotated[
-    int, _option(_RUN, "Events in a shard.", parser=count, metavar="N", show_default="2^20")
+    int, option(_RUN, "Events in a shard.", parser=count, metavar="N", show_default="2^20")
 ]
 DryRun = Annotated[
-    bool, _option(_FILES, "Say what would be written, and write nothing.", "--dry-run")
+    bool, option(_FILES, "Say what would be written, and write nothing.", "--dry-run")
 ]
 Config = Annotated[
     Path | None,
-    _option(
+    option(
         *(_RUN, "Take options from this file; flags override."),
         is_eager=True,
         callback=_config,
         metavar="TOML",
     ),
 ]
-Seed = Annotated[int, _option(_RUN, "Of the random numbers.", parser=seed, metavar="INT")]
+Seed = Annotated[int, option(_RUN, "Of the random numbers.", parser=seed, metavar="INT")]
 Threads = Annotated[
-    int, _option(_RUN, "At most; 0: all processors that the process may use.", min=0)
+    int, option(_RUN, "At most; 0: all processors that the process may use.", min=0)
 ]
-All = Annotated[bool, _option(_FILES, "Keep all solutions, not the most probable.", "--all")]
+All = Annotated[bool, option(_FILES, "Keep all solutions, not the most probable.", "--all")]
 Project = Annotated[
-    bool, _option(_ACCURACY, "Take out a sum of the momenta that is not zero.", "--project")
+    bool, option(_ACCURACY, "Take out a sum of the momenta that is not zero.", "--project")
 ]
 Model = Annotated[
     Path | None,
-    _option(_ACCURACY, "By `coulex train`: searches start at its draws.", metavar="DIR"),
+    option(_ACCURACY, "By `coulex train`: searches start at its draws.", metavar="DIR"),
 ]
 Samples = Annotated[
     Any,
-    _option(
+    option(
         _ACCURACY,
         "With --model and --noise: draws to weigh by the simulator, for each event.",
         parser=count,
@@ -244,11 +243,11 @@ Samples = Annotated[
 ]
 MaxCharge = Annotated[
     int | None,
-    _option(_PHYSICS, "Of an ion, with --charges unknown: all up to it are ranked.", min=1),
+    option(_PHYSICS, "Of an ion, with --charges unknown: all up to it are ranked.", min=1),
 ]
 Noise = Annotated[
     float | None,
-    _option(
+    option(
         _ACCURACY,
         "Of each component of a momentum, relative to its length: 0.01 is 1 %.",
         min=0.0,
@@ -257,8 +256,8 @@ Noise = Annotated[
 ]
 Limit = Annotated[
     float,
-    _option(_ACCURACY, "Error in Å up to which a solution is the truth.", min=0.0),
+    option(_ACCURACY, "Error in Å up to which a solution is the truth.", min=0.0),
 ]
-Json = Annotated[bool, _option(_FILES, "Print one JSON object.", "--json")]
-Overwrite = Annotated[bool, _option(_FILES, "Replace what is there.", "--overwrite")]
-Resume = Annotated[bool, _option(_FILES, "Continue what is there.", "--resume")]
+Json = Annotated[bool, option(_FILES, "Print one JSON object.", "--json")]
+Overwrite = Annotated[bool, option(_FILES, "Replace what is there.", "--overwrite")]
+Resume = Annotated[bool, option(_FILES, "Continue what is there.", "--resume")]

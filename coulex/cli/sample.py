@@ -9,7 +9,7 @@ import typer
 from . import options as o
 from .comparing import say_outside
 from .data import ColumnNames, MomentumUnits, PositionColumns, PositionUnits
-from .invert import check_out, momenta_of
+from .measured import check_out, momenta_of
 from .output import Interrupted, Stop, print_json, progress, say
 from .simulate import canonical_command, check_choice
 

@@ -25,53 +25,51 @@ Folder = Annotated[
     Path, typer.Option("-o", "--out", metavar="DIR", help="Appears when it is whole.")
 ]
 Preset = Annotated[
-    str | None, o._option(_MODEL, "published: the recipe of the publication.", metavar="NAME")
+    str | None, o.option(_MODEL, "published: the recipe of the publication.", metavar="NAME")
 ]
 Settings = Annotated[
     str | None,
-    o._option(_MODEL, "Options of the model: width=256,blocks=4.", "--set", metavar="K=V,..."),
+    o.option(_MODEL, "Options of the model: width=256,blocks=4.", "--set", metavar="K=V,..."),
 ]
 Frame = Annotated[
-    Literal["given", "recoil"] | None, o._option(_DATA, "As in the file; of the momenta.")
+    Literal["given", "recoil"] | None, o.option(_DATA, "As in the file; of the momenta.")
 ]
 Coordinates = Annotated[
     Literal["positions", "centred", "jacobi", "shape"] | None,
-    o._option(_DATA, "Of the geometry; see docs/networks.md."),
+    o.option(_DATA, "Of the geometry; see docs/networks.md."),
 ]
 Conditions = Annotated[
     str | None,
-    o._option(_DATA, "Features of the momenta, such as scale-free,log-ker.", metavar="A,B"),
+    o.option(_DATA, "Features of the momenta, such as scale-free,log-ker.", metavar="A,B"),
 ]
 Identical = Annotated[
     Literal["as-given", "canonical", "augment"] | None,
-    o._option(_DATA, "Identical ions: as in the file; in an order; in all."),
+    o.option(_DATA, "Identical ions: as in the file; in an order; in all."),
 ]
 NoiseRange = Annotated[
     Any,
-    o._option(
+    o.option(
         _DATA,
         "Noise of the momenta, relative, drawn anew: 0.01:0.05.",
         parser=o.interval,
         metavar="LOW:HIGH",
     ),
 ]
-Epochs = Annotated[int | None, o._option(_TRAINING, "At most.", parser=o.count, metavar="N")]
+Epochs = Annotated[int | None, o.option(_TRAINING, "At most.", parser=o.count, metavar="N")]
 BatchSize = Annotated[
-    int | None, o._option(_TRAINING, "Events in a step.", parser=o.count, metavar="N")
+    int | None, o.option(_TRAINING, "Events in a step.", parser=o.count, metavar="N")
 ]
-LearningRate = Annotated[float | None, o._option(_TRAINING, "Of Adam, at its largest.")]
+LearningRate = Annotated[float | None, o.option(_TRAINING, "Of Adam, at its largest.")]
 Patience = Annotated[
-    int | None, o._option(_TRAINING, "Epochs without a better one; 0: any.", min=0)
+    int | None, o.option(_TRAINING, "Epochs without a better one; 0: any.", min=0)
 ]
 Ema = Annotated[
-    float | None, o._option(_TRAINING, "Decay of the running mean of parameters that is kept.")
+    float | None, o.option(_TRAINING, "Decay of the running mean of parameters that is kept.")
 ]
-Device = Annotated[str, o._option(_TRAINING, "cpu, cuda, cuda:1.", metavar="DEVICE")]
-Mixed = Annotated[
-    Literal["float32", "bf16"] | None, o._option(_TRAINING, "Of the arithmetic.")
-]
+Device = Annotated[str, o.option(_TRAINING, "cpu, cuda, cuda:1.", metavar="DEVICE")]
+Mixed = Annotated[Literal["float32", "bf16"] | None, o.option(_TRAINING, "Of the arithmetic.")]
 Compiled = Annotated[
-    bool, o._option(_TRAINING, "By torch.compile; on a GPU captured as graphs.", "--compile")
+    bool, o.option(_TRAINING, "By torch.compile; on a GPU captured as graphs.", "--compile")
 ]
 
 
