@@ -103,6 +103,8 @@ class Model(nn.Module, ABC):
     ----------
     centre, spread : (*shape) tensors
         Of the samples; `condition_centre`, `condition_spread` (condition_size,) likewise.
+    condition_low, condition_high : (condition_size,) tensors
+        The least and the largest of each number of a condition in training.
     """
 
     name: ClassVar[str]
@@ -113,6 +115,8 @@ class Model(nn.Module, ABC):
     spread: Tensor
     condition_centre: Tensor
     condition_spread: Tensor
+    condition_low: Tensor
+    condition_high: Tensor
 
     def __init_subclass__(cls) -> None:
         if "name" in cls.__dict__:
@@ -128,6 +132,9 @@ class Model(nn.Module, ABC):
         self.register_buffer("spread", torch.ones(self.shape))
         self.register_buffer("condition_centre", torch.zeros(self.condition_size))
         self.register_buffer("condition_spread", torch.ones(self.condition_size))
+        anything = torch.full((self.condition_size,), torch.inf)
+        self.register_buffer("condition_low", -anything)
+        self.register_buffer("condition_high", anything)
 
     # -- what users call
 
@@ -176,7 +183,7 @@ class Model(nn.Module, ABC):
         return type(self)._log_prob is not Model._log_prob
 
     def standardise(self, batches: Iterator[Batch]) -> None:
-        """Take mean and deviation of samples and conditions from training data.
+        """Take mean, deviation and range of samples and conditions from training data.
 
         A number that does not vary keeps its scale: it is shifted, never divided by zero.
         """
@@ -189,6 +196,8 @@ class Model(nn.Module, ABC):
             self.spread.copy_(moments[0].deviation())
         self.condition_centre.copy_(moments[1].mean)
         self.condition_spread.copy_(moments[1].deviation())
+        self.condition_low.copy_(moments[1].low)
+        self.condition_high.copy_(moments[1].high)
 
     def finish(self, batches: Iterator[Batch]) -> None:  # noqa: B027, most models need none
         """Learn what comes after the parameters, from training data: stored latents, say."""
@@ -221,16 +230,19 @@ class Model(nn.Module, ABC):
 
 
 class _Moments:
-    """Mean and variance of a stream, by pairwise updates (Chan et al. 1979)."""
+    """Mean, variance and range of a stream, by pairwise updates (Chan et al. 1979)."""
 
     def __init__(self, shape: tuple[int, ...]):
         self.count = 0
         self.mean = torch.zeros(shape, dtype=torch.float64)
         self.square = torch.zeros(shape, dtype=torch.float64)
+        self.high = torch.full(shape, -torch.inf, dtype=torch.float64)
+        self.low = -self.high
 
     def add(self, rows: Tensor) -> None:
         rows, n = rows.double().cpu(), len(rows)
         mean = rows.mean(0)
+        self.low, self.high = self.low.minimum(rows.amin(0)), self.high.maximum(rows.amax(0))
         step, total = mean - self.mean, self.count + n
         self.square += ((rows - mean) ** 2).sum(0) + step**2 * (self.count * n / total)
         self.mean += step * (n / total)

@@ -20,9 +20,8 @@ from . import files
 from .geometry import Geometry
 from .model import Model
 
-#: deviations from the mean of the training beyond which a number of a condition is foreign: of
-#: a normal distribution one number in two millions
-FAR = 5.0
+#: deviations beyond the least and largest of the training that are still like it
+FAR = 0.5
 
 _MASS_TOLERANCE = 1e-4  #: relative: electrons more or less are told by the charges
 _AT_ONCE = 1 << 16  #: draws that pass through a model together
@@ -142,8 +141,9 @@ class Sampler:
         """Return which momenta (k, ions, 3) are unlike all that the model was trained on."""
         p = np.asarray(momenta, float)
         condition = self._condition(p, charges, noise)
-        far = (condition - self.model.condition_centre) / self.model.condition_spread
-        beyond = (far.abs() > FAR).any(1).numpy()
+        model, room = self.model, FAR * self.model.condition_spread
+        low, high = model.condition_low - room, model.condition_high + room
+        beyond = ((condition < low) | (condition > high)).any(1).numpy()
         return beyond | (noise is not None and noise != self._level(noise))  # for all of them
 
     def check(self, masses, charges, numbers=None) -> None:
