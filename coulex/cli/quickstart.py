@@ -9,7 +9,7 @@ import typer
 from .options import Overwrite
 from .output import say
 
-_EVENTS, _EPOCHS = "1e5", 4
+_EVENTS, _EPOCHS = "1e5", 6
 _ENSEMBLE = "gaussian --sigma 0.05"
 _NOISE = 0.01
 
@@ -22,7 +22,7 @@ _COMMANDS = {
     "solutions.h5": "invert {out}/ocs.h5 --all --prior {ensemble}",
     "geometry.png": "plot geometry {out}/solutions.h5",
     "folds.png": "plot folds OCS --charges 2,2,2",
-    "flow": "train flow {out}/ocs.h5 --epochs {epochs}",
+    "flow": "train flow {out}/ocs.h5 --epochs {epochs} --learning-rate 3e-3",
     "draws.h5": "sample {out}/flow -n 200 --condition {out}/ocs.h5 --events 500 "
     "--add-noise {noise}",
     "corner.png": "plot corner {out}/draws.h5",
