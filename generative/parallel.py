@@ -5,6 +5,7 @@ Gradients are averaged over processes after each step. Without torchrun all of t
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from torch import distributed as dist
 def start(device: str) -> None:
     """Join the processes that torchrun started, if it did."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        # Defaults of its functions are the group that exists when it is imported, and would
+        # keep that group's threads alive into the end of the process, which then may abort.
+        import_module("torch.distributed.nn.functional")
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
 
 
