@@ -2,7 +2,8 @@
 
 Whether an event is for training, validation or test is a function of its number and of a seed
 alone: not of the size of the set, of files, or of what was trained before. So nothing that was
-trained on is ever tested with.
+trained on is ever tested with. (A source whose events are alike when they are near, as frames
+of a trajectory are, cuts its parts itself.)
 
 A part is read in blocks, in an order that changes with the epoch, and shuffled in pools of
 bounded memory. A part that fits into one pool is read once. The order, and whatever a
@@ -25,6 +26,7 @@ from coulex.errors import InvalidDataError
 from .representation import Batch, Representation, as_batch
 
 PARTS = {"train": 0.70, "validation": 0.15, "test": 0.15}
+NO_PART = 255  #: of an event between two parts, too much like either
 
 _BLOCK = 1 << 13  #: consecutive events that are read at once
 _POOL_BYTES = 1 << 29  #: of arrays as they come from the file, shuffled together
@@ -46,9 +48,16 @@ class Source(ABC):
     def for_training(self, seed: int) -> dict[str, np.ndarray]:
         """Return arrays of the first training events: enough to fit a representation to."""
         count = min(_BLOCK, self.n_events)
-        mine = (part_of(seed, 0, count) == 0) & self.good(0, count)
+        mine = (self.part(seed, 0, count) == 0) & self.good(0, count)
         arrays = self.read(0, count)
         return {name: a[mine] if self.grows(name) else a for name, a in arrays.items()}
+
+    def part(self, seed: int, first: int, count: int) -> np.ndarray:
+        """Return the part of each event, (count,) uint8: an index into `PARTS`, or `NO_PART`.
+
+        By the number of an event and the seed, unless neighbours are too much alike for that.
+        """
+        return part_of(seed, first, count)
 
     @property
     @abstractmethod
@@ -291,7 +300,7 @@ class Stream:
         count = min(_BLOCK, self.source.n_events - first)
         mine = np.ones(count, bool)
         if self.part != "all":
-            mine = part_of(self.seed, first, count) == list(PARTS).index(self.part)
+            mine = self.source.part(self.seed, first, count) == list(PARTS).index(self.part)
         good = self.source.good(first, count)
         return mine & good, int((mine & ~good).sum())
 

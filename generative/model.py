@@ -160,6 +160,34 @@ class Model(nn.Module, ABC):
         drawn = self._sample(self._scaled_condition(condition), n, generator)
         return drawn * self.spread + self.centre
 
+    def draw(
+        self, condition: Tensor, n: int, generator: torch.Generator, **how: Any
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Draw as `sample` does, in ways that are the model's own, and tell how it went.
+
+        Parameters
+        ----------
+        condition, n, generator
+            As of `sample`.
+        how : dict
+            Choices of drawing, with defaults; most models have none.
+
+        Returns
+        -------
+        samples : (m, n, *shape) tensor
+        notes : dict of (m, n) tensor
+            Numbers worth keeping beside each sample.
+
+        Raises
+        ------
+        ValueError
+            If there is no such choice.
+        """
+        if how:
+            msg = f"{self.name} draws in one way; it has no choice {', '.join(sorted(how))}"
+            raise ValueError(msg)
+        return self.sample(condition, n, generator), {}
+
     @torch.no_grad()
     def log_prob(self, x: Tensor, condition: Tensor) -> Score:
         """Return log p(x | condition) in nats, in the units of the representation.

@@ -6,12 +6,16 @@ environment, a sequence or voxels; a condition is a vector, of length zero where
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from .data import Source
 
 #: filled by the classes themselves, keyed by `kind`
 REPRESENTATIONS: dict[str, type["Representation"]] = {}
@@ -57,6 +61,30 @@ class Representation(ABC):
     @abstractmethod
     def condition_size(self) -> int:
         """Return the length of a condition."""
+
+    @classmethod
+    def source(cls, paths: Sequence[Path], **options: Any) -> "Source":  # noqa: ARG003
+        """Open files as numbered events: of simulations, unless a subclass reads others.
+
+        Parameters
+        ----------
+        paths : sequence of Path
+        options : dict
+            Those of `fit`, which is the one that checks them.
+
+        Raises
+        ------
+        ValueError
+            If it takes one file and there are more.
+        InvalidDataError, CorruptFileError
+            If a file is not what is needed.
+        """
+        from .data import Events
+
+        if len(paths) != 1:
+            msg = f"events come from one file or folder, got {len(paths)}"
+            raise ValueError(msg)
+        return Events(paths[0], cls.needs, cls.optional)
 
     @classmethod
     @abstractmethod

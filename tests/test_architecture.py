@@ -126,7 +126,8 @@ PARTS = {
 #: the same table for `generative`, whose every file has one idea
 MAY_IMPORT |= {
     "generative.score": set(),
-    "generative.representation": set(),
+    # a representation opens the files that it reads, and what was opened is encoded by it
+    "generative.representation": {"generative.data"},
     "generative.nets": set(),
     "generative.priors": {"generative.nets"},
     "generative.latents": set(),
