@@ -84,7 +84,7 @@ def measure(drawing, prior, events, noise: float, draws: int) -> dict:
     at_truth = posterior.log_weights(
         *(true[:, None], np.zeros((len(p), 1)), p, masses, charges), noise=noise, prior=prior
     )[:, 0]
-    above = np.where(target > at_truth[:, None], np.nan_to_num(weights), 0.0).sum(axis=1)
+    exact_levels = calibration.pit(-target, -at_truth, rng, np.nan_to_num(weights))
 
     w = np.nan_to_num(weights)[:, :, None, None]
     own, exact = x.mean(axis=1), (w * x).sum(axis=1)
@@ -111,7 +111,7 @@ def measure(drawing, prior, events, noise: float, draws: int) -> dict:
         "rms_model_to_exact": rms(own - exact),
         "posterior_width": rms(spread),
         "coverage_model": covered(calibration.density_levels(log_q, log_true, rng)),
-        "coverage_exact": covered(above),
+        "coverage_exact": covered(exact_levels),
         "draw_ms_per_event": 1e3 * (drawn - begin) / len(p),
         "weight_ms_per_event": 1e3 * (weighted - drawn) / len(p),
     }
