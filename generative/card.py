@@ -25,7 +25,10 @@ def card(name: str, model: Model, about: dict[str, Any]) -> str:
         "",
         f"- from `{provenance.get('data_file', 'arrays in memory')}` "
         f"(digest `{about['data'][:16]}`)",
-        *(f"- {part}: {n:,} events" for part, n in summary["events"].items()),
+        *(
+            f"- {part}: {n:,} {model.representation.noun}"
+            for part, n in summary["events"].items()
+        ),
         f"- left out, without a good status: {summary['left_out']:,}",
         "",
         "## How it sees them",
@@ -51,9 +54,7 @@ def card(name: str, model: Model, about: dict[str, Any]) -> str:
         "",
         "## Limits",
         "",
-        "It knows the molecule, charges and ensemble of its data, and nothing else: momenta",
-        "from elsewhere are outside of what it learned. Momenta may have several geometries;",
-        "`coulex invert --model` proves what it draws by simulating it again.",
+        model.representation.limits,
         "",
         "## Provenance",
         "",

@@ -62,6 +62,11 @@ class Geometry(Representation):
     """
 
     kind = "geometry"
+    limits = (
+        "It knows the molecule, charges and ensemble of its data, and nothing else: momenta\n"
+        "from elsewhere are outside of what it learned. Momenta may have several geometries;\n"
+        "`coulex invert --model` proves what it draws by simulating it again."
+    )
     needs = ("initial_positions", "momenta", "charges", "masses")
     optional = ("numbers",)
 

@@ -37,6 +37,10 @@ class Representation(ABC):
     Attributes
     ----------
     kind : str
+    noun : str
+        What its samples are, in the plural.
+    limits : str
+        What a model of it cannot do, for the page that the model carries.
     needs, optional : tuple of str
         The arrays, by their names in a file, that `encode` reads, and that `fit` reads if they
         are there.
@@ -46,6 +50,8 @@ class Representation(ABC):
     """
 
     kind: ClassVar[str]
+    noun: ClassVar[str] = "events"
+    limits: ClassVar[str] = "It knows what is like its data, and nothing else."
     needs: ClassVar[tuple[str, ...]]
     optional: ClassVar[tuple[str, ...]] = ()
 

@@ -1,4 +1,4 @@
-"""`coulex sample`: a model and momenta in, geometries drawn for each event out."""
+"""`coulex sample`: a model in, what it draws out: for each event of a file, or structures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,9 @@ from .comparing import say_outside
 from .data import ColumnNames, MomentumUnits, PositionColumns, PositionUnits
 from .measured import check_out, momenta_of
 from .output import Interrupted, Stop, print_json, progress, say
+from .sample_structures import FOR_STRUCTURES, StructureDraws, draw_structures
 from .simulate import canonical_command, check_choice
+from .train import settings_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +27,10 @@ Draws = Annotated[
 ]
 Condition = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Momenta: .h5, a folder, .csv or .npz."),
+    typer.Option(
+        metavar="FILE",
+        help="Momenta: .h5, a folder, .csv or .npz; of models with a context, structures.",
+    ),
 ]
 Part = Annotated[
     Literal["test", "validation", "train", "all"] | None,
@@ -33,6 +38,10 @@ Part = Annotated[
         help="Of the events that the model was trained on.",
         show_default="test for the file that it was trained on, all of others",
     ),
+]
+How = Annotated[
+    str | None,
+    typer.Option(metavar="K=V,...", help="Ways of drawing of a model of structures."),
 ]
 Events = Annotated[
     Any,
@@ -62,14 +71,23 @@ def sample(
     columns: ColumnNames = None,
     position_units: PositionUnits = None,
     position_columns: PositionColumns = None,
+    how: How = None,
     seed: o.Seed = 1,
     config: o.Config = None,  # noqa: ARG001, its callback acts
     resume: o.Resume = False,
     overwrite: o.Overwrite = False,
     json: o.Json = False,
 ) -> None:
-    """Draw geometries from a model, for the momenta of every event of a file."""
+    """Draw from a model: geometries for every event of a file of momenta, or structures."""
     check_choice(resume, overwrite)
+    if _of_structures(model):
+        _refuse_others(context)
+        request = StructureDraws(model, condition, n, settings_of(how), seed)
+        draw_structures(request, out, canonical_command(context), overwrite, json)
+        return
+    if how is not None:
+        msg = "--how is for models of structures; this one is of momenta"
+        raise typer.BadParameter(msg)
     if condition is None:
         msg = "--condition FILE is needed: the momenta to draw geometries for"
         raise typer.BadParameter(msg)
@@ -113,6 +131,21 @@ def sample(
     made = _run(drawing, out, canonical_command(context), **ways)
     made |= {"part": chosen and chosen["name"], "model": described["model"], "seed": seed}
     _tell(made, json=json)
+
+
+def _of_structures(model: Path) -> bool:
+    from generative.files import read_about
+
+    return read_about(model)["representation"]["kind"] != "geometry"
+
+
+def _refuse_others(context: typer.Context) -> None:
+    """Refuse options that structures have no use for."""
+    for name in context.params:
+        given = context.get_parameter_source(name)
+        if name not in FOR_STRUCTURES and given is not None and given.name == "COMMANDLINE":
+            msg = f"--{name.replace('_', '-')} is for models of momenta"
+            raise typer.BadParameter(msg)
 
 
 def _made_by(file: Path) -> dict[str, Any]:

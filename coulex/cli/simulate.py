@@ -99,7 +99,9 @@ def canonical_command(context: typer.Context) -> str:
             continue
         if name == "molecule" or isinstance(value, Path):
             value = Path(value).name  # where a file lies does not matter
-        if parameter.param_type_name == "argument":
+        if isinstance(value, list):  # of files
+            words += [Path(one).name for one in value]
+        elif parameter.param_type_name == "argument":
             words.append(value)
         elif value is True:
             words.append(parameter.opts[0])

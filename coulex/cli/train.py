@@ -1,4 +1,4 @@
-"""`coulex train`: a file of events in, a folder with a model out."""
+"""`coulex train`: files of events or structures in, a folder with a model out."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,10 +17,15 @@ _MODEL, _DATA, _TRAINING = "Model", "What it sees", "Training"
 ModelName = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="gaussian, mlp, cvae, cvae-two-stage, cinn, cinn-latent, flow."
+        metavar="MODEL",
+        help="Of events: gaussian, mlp, cvae, cvae-two-stage, cinn, cinn-latent, flow. Of "
+        "structures: gram-vae, gram-diffusion, gram-equivariant, gram-graph, repap.",
     ),
 ]
-DataFile = Annotated[Path, typer.Argument(metavar="FILE", help="Events to learn from.")]
+DataFiles = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE...", help="What to learn from: events, or structures."),
+]
 Folder = Annotated[
     Path, typer.Option("-o", "--out", metavar="DIR", help="Appears when it is whole.")
 ]
@@ -45,6 +50,10 @@ Conditions = Annotated[
 Identical = Annotated[
     Literal["as-given", "canonical", "augment"] | None,
     o.option(_DATA, "Identical ions: as in the file; in an order; in all."),
+]
+See = Annotated[
+    str | None,
+    o.option(_DATA, "Any of it, as of structures: neighbours=8,context=8.", metavar="K=V,..."),
 ]
 NoiseRange = Annotated[
     Any,
@@ -76,7 +85,7 @@ Compiled = Annotated[
 def train(
     context: typer.Context,
     model: ModelName,
-    file: DataFile,
+    files: DataFiles,
     out: Folder,
     preset: Preset = None,
     settings: Settings = None,
@@ -85,6 +94,7 @@ def train(
     conditions: Conditions = None,
     identical: Identical = None,
     noise: NoiseRange = None,
+    see: See = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
@@ -100,17 +110,19 @@ def train(
     overwrite: o.Overwrite = False,
     json: o.Json = False,
 ) -> None:
-    """Train a generative model of geometries given momenta.
+    """Train a generative model: of geometries given momenta, or of atomic structures.
 
     Under torchrun the processes share each batch.
     """
     check_choice(resume, overwrite)
     sight = {"frame": frame, "coordinates": coordinates, "identical": identical}
     sight |= {"conditions": conditions and tuple(conditions.split(",")), "noise": noise}
+    sight = {k: v for k, v in sight.items() if v is not None} | settings_of(see)
     course = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     course |= {"patience": patience, "ema": ema, "precision": precision, "seed": seed}
     course |= {"compiled": compiled or None}
-    order = _order(context, model, file, out, preset, _settings(settings), sight, course)
+    course = {k: v for k, v in course.items() if v is not None}
+    order = _order(context, model, files, out, preset, settings_of(settings), sight, course)
     _start(device, threads)
     _run(order, device=device, resume=resume, overwrite=overwrite, json=json)
 
@@ -118,7 +130,7 @@ def train(
 def _order(
     context: typer.Context,
     name: str,
-    file: Path,
+    files: list[Path],
     out: Path,
     preset: str | None,
     settings: dict[str, Any],
@@ -126,7 +138,6 @@ def _order(
     course: dict[str, Any],
 ) -> "Order":
     """Return what is to be done, from preset and flags."""
-    from generative.data import Events
     from generative.files import representation_class
     from generative.model import model_class
     from generative.production import Order
@@ -139,14 +150,11 @@ def _order(
         kind = model_class(name)
         choices = kind.options_type.preset(preset, **settings)
         chosen = preset or "default"
-        said = {k: v for k, v in course.items() if v is not None}
-        training = Training(**(choices.TRAINING.get(chosen, {}) | said))
+        training = Training(**(choices.TRAINING.get(chosen, {}) | course))
         seen = representation_class(kind.sees)
-    source = Events(file, seen.needs, seen.optional)
-    arrays = source.for_training(training.seed)
-    with usage():
-        said = {k: v for k, v in sight.items() if v is not None}
-        representation = seen.fit(arrays, **(choices.REPRESENTATION.get(chosen, {}) | said))
+        sight = choices.REPRESENTATION.get(chosen, {}) | sight
+        source = seen.source(files, **sight)
+        representation = seen.fit(source.for_training(training.seed), **sight)
         about = {"command": canonical_command(context), "commit": commit()}
         return Order(
             name=name,
@@ -155,11 +163,12 @@ def _order(
             training=training,
             source=source,
             folder=out,
-            about=about | {"data_file": file.name, "preset": preset},
+            about=about
+            | {"data_file": ", ".join(file.name for file in files), "preset": preset},
         )
 
 
-def _settings(text: str | None) -> dict[str, Any]:
+def settings_of(text: str | None) -> dict[str, Any]:
     """Read "width=256,hidden=128:128,latent=prior" as numbers, lists and words."""
     found: dict[str, Any] = {}
     for pair in (text or "").split(",") if text else []:
@@ -210,9 +219,10 @@ def _run(order: "Order", *, device: str, resume: bool, overwrite: bool, json: bo
     from .molecule import usage
 
     leader = parallel.rank_and_world()[0] == 0
+    noun = order.representation.noun
     say(
-        f"training {order.name} on {order.source.n_events:,} events, 15 % each kept for "
-        "validation and test"
+        f"training {order.name} on {order.source.n_events:,} {noun}, of which some are kept "
+        "for validation and test"
     )
     total = order.training.epochs * order.source.n_events * 0.7
     try:
@@ -257,7 +267,8 @@ def _tell(order: "Order", summary: dict[str, Any], *, json: bool) -> None:
         title=f"{order.name}, {summary['parameters']:,} parameters", title_justify="left"
     )
     table.add_column("part")
-    table.add_column("events", justify="right")
+    noun = order.representation.noun
+    table.add_column(noun, justify="right")
     names = list(summary["losses"]["train"])
     for name in names:
         table.add_column(name, justify="right")
@@ -273,9 +284,9 @@ def _tell(order: "Order", summary: dict[str, Any], *, json: bool) -> None:
             "conditions never vary: shifted, not scaled"
         )
     if summary["left_out"]:
-        console.print(f"{summary['left_out']:,} events without a good status were left out")
+        console.print(f"{summary['left_out']:,} {noun} without a good status were left out")
     console.print(
         f"{summary['epochs']} epochs, the best {summary['best_epoch']}; "
-        f"{summary['seconds']:.0f} s, {summary['samples_per_second']:,.0f} events per second\n"
+        f"{summary['seconds']:.0f} s, {summary['samples_per_second']:,.0f} {noun} per second\n"
         f"{order.folder}: model, metrics.csv, learning.png, README.md"
     )
