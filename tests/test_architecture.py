@@ -214,6 +214,11 @@ MAY_IMPORT |= {
         "generative.geometry",
         "generative.model",
     },
+    "generative.structures": {
+        "coulex.dataset",
+        "coulex.errors",
+        "coulex.kernels.compiled",
+    },
     "generative.metrics": {"coulex.frames"},
     "generative.calibration": set(),
     "generative.two_sample": set(),
