@@ -66,7 +66,7 @@ def read(path: Path, about: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str
     if meta.get("sha256") != _digest(tensors, text):
         msg = f"{path} is damaged: its SHA-256 differs; train anew with --overwrite"
         raise CorruptFileError(msg)
-    differing = _differences(content["about"], json.loads(canonical(about)))
+    differing = differences(content["about"], json.loads(canonical(about)))
     if differing:
         msg = f"{path} is of another training: {'; '.join(differing)}"
         raise MismatchError(msg)
@@ -81,13 +81,13 @@ def _digest(tensors: dict[str, Tensor], text: str) -> str:
     return digest.hexdigest()
 
 
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """Return what differs, as "options.width 128, now 256"."""
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """Return what differs between two descriptions, as "options.width 128, now 256"."""
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in sorted({*old, *new}):
             inside = f"{where}.{key}" if where else key
-            found += _differences(old.get(key), new.get(key), inside)
+            found += differences(old.get(key), new.get(key), inside)
         return found
     if old == new:
         return []

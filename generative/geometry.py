@@ -26,7 +26,7 @@ import numpy as np
 
 from coulex.frames import rotate
 
-from . import charts, conditions
+from . import charts, choices, conditions
 from .permutations import identical_groups, inverse, permutations, random_orders, reorder
 from .representation import Representation
 from .seen import Seen, see, steady_axes, with_noise
@@ -84,13 +84,13 @@ class Geometry(Representation):
 
     def __post_init__(self):
         conditions.check(self.conditions)
-        choices = {
+        words = {
             "frame": ("given", "recoil"),
             "coordinates": charts.COORDINATES,
             "size": ("drawn", "ker"),
             "identical": ("as-given", "canonical", "augment"),
         }
-        for name, allowed in choices.items():
+        for name, allowed in words.items():
             if getattr(self, name) not in allowed:
                 msg = f"{name} must be {', '.join(allowed)}, got {getattr(self, name)!r}"
                 raise ValueError(msg)
@@ -140,6 +140,7 @@ class Geometry(Representation):
             from the events unless given: the two ions whose momenta are least often small or
             collinear, and the mean direction.
         """
+        choices.check(cls, options, but=("masses", "charges", "numbers"))
         q = np.asarray(arrays["charges"], float)
         if q.ndim == 2 and len(q) and (q == q[0]).all():
             q = q[0]

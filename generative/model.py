@@ -7,7 +7,7 @@ of a model writes (`_loss`, `_sample`, `_log_prob`) lives in scaled numbers only
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from . import choices
 from .representation import Batch, Representation
 from .score import Score
 
@@ -69,16 +70,12 @@ class Options:
         Raises
         ------
         ValueError
-            If there is no such preset or option.
+            If there is no such preset or option, or a value is of another kind.
         """
         if name is not None and name not in cls.PRESETS:
             msg = f"no preset {name!r}; there are {', '.join(cls.PRESETS) or 'none'}"
             raise ValueError(msg)
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(changes) - known)
-        if unknown:
-            msg = f"no option {', '.join(unknown)}; there are {', '.join(sorted(known))}"
-            raise ValueError(msg)
+        choices.check(cls, changes)
         return cls(**{**(cls.PRESETS[name] if name else {}), **changes})
 
     def describe(self) -> dict[str, Any]:

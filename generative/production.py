@@ -4,6 +4,7 @@ It grows beside its place, in `DIR.parts`, with checkpoint and history, and is r
 end. What is killed or interrupted is resumed there.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,19 +15,25 @@ from typing import Any
 import torch
 
 from coulex import __version__
+from coulex.dataset.canonical import canonical
 from coulex.dataset.files import Lock, write_bytes, write_json
 from coulex.dataset.plan import parts_of
 from coulex.dataset.publish import lock_path, swap
-from coulex.errors import CoulexError, OutputError
+from coulex.errors import CoulexError, MismatchError, OutputError
 
 from . import parallel
 from .card import card
-from .checkpoint import CHECKPOINT
+from .checkpoint import CHECKPOINT, differences
 from .data import PARTS, Source, Stream
+from .files import MODEL, PARAMETERS, load, read_about
+from .history import METRICS, History
 from .model import Model, Options, model_class
 from .recipe import Training, TrainingError
 from .representation import Representation
 from .train import Result, evaluate, fit
+
+CARD, CURVES = "README.md", "learning.png"  #: the latter is drawn by the command line
+_OURS = {MODEL, PARAMETERS, METRICS, CHECKPOINT, CARD, CURVES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +55,17 @@ class Order:
             torch.manual_seed(self.training.seed)
             return kind(self.options, self.representation)
 
+    def described(self) -> dict[str, Any]:
+        """Return what determines the model that comes out, ready for JSON."""
+        seen = {"kind": self.representation.kind, **self.representation.describe()}
+        return {
+            "name": self.name,
+            "options": self.options.describe(),
+            "representation": seen,
+            "training": asdict(self.training),
+            "data": self.source.identity,
+        }
+
 
 def run(
     order: Order,
@@ -65,7 +83,8 @@ def run(
     order : Order
     device : str
     resume, overwrite : bool
-        Go on with what `DIR.parts` holds; replace `DIR` in the end.
+        Go on with what `DIR.parts` holds, or do nothing if the same training has ended;
+        replace `DIR` in the end.
     progress, stop : callable
         As in `fit`.
 
@@ -81,7 +100,8 @@ def run(
     Raises
     ------
     OutputError
-        If the folder exists, cannot be made, or another training is at work on it.
+        If the folder exists (with `overwrite`: and holds more than a model), cannot be made,
+        or another training is at work on it.
     TrainingError
         If the loss stops being finite. The best parameters until then are kept, as a model in
         `DIR.failed`.
@@ -89,6 +109,8 @@ def run(
         As `fit`.
     """
     work = parts_of(order.folder)
+    if resume and (order.folder / MODEL).exists() and not work.exists():
+        return _finished(order)
     model = order.build()
     with ExitStack() as held:
         if parallel.rank_and_world()[0] == 0:
@@ -131,12 +153,36 @@ def _enter(
     if folder.exists() and not overwrite:
         msg = f"{folder} exists; --overwrite replaces it"
         raise OutputError(msg)
+    _check_replaceable(folder)
     if work.exists() and not resume:
         if not overwrite:
             msg = f"{work} holds an unfinished training: --resume it, or --overwrite"
             raise OutputError(msg)
         shutil.rmtree(work)
     work.mkdir(exist_ok=True)
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse to put a model in the place of anything but a model."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        msg = f"{folder} is no folder of a model; --overwrite replaces nothing else"
+        raise OutputError(msg)
+    others = sorted({path.name for path in folder.glob("*")} - _OURS)
+    if others:
+        msg = f"{folder} holds {others[0]}, which is no part of a model; move it elsewhere"
+        raise OutputError(msg)
+
+
+def _finished(order: Order) -> tuple[Model, Result, dict[str, Any]]:
+    """Return the model of a training that has ended, if it is that of the order."""
+    content = read_about(order.folder)
+    about, wanted = content["about"], order.described()
+    had = {k: content[k] if k in content else about.get(k) for k in wanted}
+    differing = differences(had, json.loads(canonical(wanted)))
+    if differing:
+        msg = f"{order.folder} is of another training: {'; '.join(differing)}"
+        raise MismatchError(msg)
+    return load(order.folder), Result(History(), True, 0.0, 0), about["summary"]
 
 
 def _summary(order: Order, model: Model, result: Result) -> dict[str, Any]:
@@ -174,17 +220,19 @@ def _constant(model: Model) -> dict[str, int]:
 def _publish(
     order: Order, model: Model, result: Result, summary: dict[str, Any], work: Path
 ) -> None:
+    wanted = order.described()
     described = {
-        "training": asdict(order.training),
-        "data": order.source.identity,
+        "training": wanted["training"],
+        "data": wanted["data"],
         "summary": summary,
         "provenance": {"coulex": __version__, "torch": torch.__version__, **order.about},
     }
     result.history.write(work)
-    write_bytes(work / "README.md", card(order.name, model, described).encode())
+    write_bytes(work / CARD, card(order.name, model, described).encode())
     model.save(work, **described)
-    (work / CHECKPOINT).unlink(missing_ok=True)
     swap(order.folder, work)
+    # last: killed before, a training finds its end again, and does not begin anew
+    (order.folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _kept_apart(order: Order, model: Model, error: TrainingError) -> CoulexError:

@@ -93,6 +93,17 @@ def test_options_from_flags_and_a_file(events, tmp_path):
         ("train mlp {events} -o {out} --set width=0", 2, "width must be at least 1"),
         ("train mlp {events} -o {out} --set depth=3", 2, "no option depth; there are"),
         ("train mlp {events} -o {out} --set width", 2, "expected K=V pairs"),
+        ("train mlp {events} -o {out} --set width=1.5", 2, "width must be a whole number"),
+        ("train mlp {events} -o {out} --set width=a", 2, "width must be a whole number"),
+        ("train mlp {events} -o {out} --set blocks=true", 2, "blocks must be a whole number"),
+        ("train mlp {events} -o {out} --set width=8:8", 2, "width must be a whole number"),
+        ("train cvae {events} -o {out} --set hidden=8:a", 2, "hidden must be values, each a"),
+        ("train cvae {events} -o {out} --set encodes_condition=a", 2, "must be true or false"),
+        ("train mlp {events} -o {out} --see colour=3", 2, "no option colour"),
+        ("train mlp {events} -o {out} --see noise=0.1", 2, "noise must be 2 values, each a"),
+        ("train mlp {events} -o {out} --see masses=3", 2, "no option masses"),
+        ("train mlp {events} -o {out} --device meta", 2, "--device must be cpu, cuda"),
+        ("train mlp {events} -o {out} --set width=100000000", 1, "sizes of the model"),
         ("train mlp {events} -o {out} --preset best", 2, "no preset 'best'"),
         ("train mlp {events} -o {out} --batch-size 5000", 2, "fewer than a batch of 5000"),
         ("train mlp {events} -o {out} --device cuda", 2, "no silent change to the CPU"),
@@ -118,17 +129,51 @@ def test_mistakes(events, tmp_path, words, code, message):
 
 
 def test_output_that_exists(events, tmp_path):
-    (tmp_path / "m").mkdir()
-    (tmp_path / "m/mine.txt").write_text("keep")
-    done = run("train gaussian", events, "-o", tmp_path / "m", QUICK)
+    folder = tmp_path / "m"
+    assert run("train gaussian", events, "-o", folder, QUICK).exit_code == 0
+    done = run("train gaussian", events, "-o", folder, QUICK)
     assert done.exit_code == 1
     assert "--overwrite replaces it" in done.stderr
-    assert (
-        run("train gaussian", events, "-o", tmp_path / "m", QUICK, "--overwrite").exit_code
-        == 0
-    )
-    assert not (tmp_path / "m/mine.txt").exists()
-    assert load(tmp_path / "m").name == "gaussian"
+    done = run("train gaussian", events, "-o", folder, QUICK, "--seed 2 --overwrite")
+    assert done.exit_code == 0
+    assert json.loads((folder / "model.json").read_text())["about"]["training"]["seed"] == 2
+
+
+def test_nothing_but_a_model_is_replaced(events, tmp_path):
+    """The data themselves may stand there, by mistake."""
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("keep")
+    before = events.read_bytes()
+    for out, message in ((folder, "holds mine.txt"), (events, "no folder of a model")):
+        done = run("train gaussian", events, "-o", out, QUICK, "--overwrite")
+        assert done.exit_code == 1
+        assert message in done.stderr
+    assert (folder / "mine.txt").read_text() == "keep"
+    assert events.read_bytes() == before
+    assert not list(events.parent.glob("*.parts"))
+
+
+def test_a_training_that_has_ended_is_not_begun_again(events, tmp_path, monkeypatch):
+    words = ("train gaussian", events, "-o", tmp_path / "m", QUICK, "--resume")
+    monkeypatch.setattr("generative.production.swap", killed)
+    assert run(*words).exit_code != 0  # between the last epoch and the final name
+    monkeypatch.undo()
+    epochs = []
+    monkeypatch.setattr("generative.run.Run.step", lambda *_: epochs.append(1))
+    for _ in range(2):
+        assert run(*words).exit_code == 0
+        assert load(tmp_path / "m").name == "gaussian"
+        assert {path.name for path in tmp_path.iterdir()} == {"m"}
+        assert not (tmp_path / "m/checkpoint.safetensors").exists()
+    assert not epochs
+    other = run(*words, "--seed 2")
+    assert other.exit_code == 4
+    assert "training.seed 1, now 2" in other.stderr
+
+
+def killed(*_):
+    raise KeyboardInterrupt
 
 
 def test_momenta_that_are_not_finite(tmp_path):

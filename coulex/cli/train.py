@@ -200,6 +200,9 @@ def _start(device: str, threads: int) -> None:
 
     from .produce import threads_of
 
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        msg = f"--device must be cpu, cuda or cuda:1, got {device}"
+        raise typer.BadParameter(msg)
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -235,7 +238,12 @@ def _run(order: "Order", *, device: str, resume: bool, overwrite: bool, json: bo
                 progress=tick,
                 stop=stop,
             )
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        # of a GPU it is an error of its own, of the CPU's allocator one of many
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(
+            error
+        ):
+            raise
         first = str(error).splitlines()[0]
         msg = f"out of memory ({first}); lower --batch-size or the sizes of the model"
         raise MemoryError(msg) from error
@@ -252,10 +260,11 @@ def _run(order: "Order", *, device: str, resume: bool, overwrite: bool, json: bo
 def _tell(order: "Order", summary: dict[str, Any], *, json: bool) -> None:
     """Draw the learning curves, and print what came out."""
     from coulex.plot_learning import learning
+    from generative.production import CURVES
 
     from .plot import save
 
-    save(learning([order.folder]), order.folder / "learning.png")
+    save(learning([order.folder]), order.folder / CURVES)
     made = summary | {"folder": str(order.folder), "seed": order.training.seed}
     if json:
         print_json(made)
