@@ -46,10 +46,24 @@ class Source(ABC):
     n_events: int
 
     def for_training(self, seed: int) -> dict[str, np.ndarray]:
-        """Return arrays of the first training events: enough to fit a representation to."""
+        """Return arrays of the first training events: enough to fit a representation to.
+
+        Numbers that are not finite are left to `Stream`, which names their event.
+
+        Raises
+        ------
+        ValueError
+            If there is no event.
+        """
         count = min(_BLOCK, self.n_events)
         mine = (self.part(seed, 0, count) == 0) & self.good(0, count)
         arrays = self.read(0, count)
+        for name, array in arrays.items():
+            if self.grows(name) and np.issubdtype(array.dtype, np.floating):
+                mine &= np.isfinite(array.reshape(count, -1)).all(axis=1)
+        if not mine.any():
+            msg = f"none of the first {count} events can be trained on; more are needed"
+            raise ValueError(msg)
         return {name: a[mine] if self.grows(name) else a for name, a in arrays.items()}
 
     def part(self, seed: int, first: int, count: int) -> np.ndarray:

@@ -53,7 +53,10 @@ class FlowOptions(Options):
     layers: int = 2
     activation: str = "silu"
 
-    TRAINING: ClassVar[dict[str, dict[str, Any]]] = {"default": {"ema": 0.999}}
+    #: 0.3 nats better than the usual 1e-3 after 20 epochs of 70,000 events of a box
+    TRAINING: ClassVar[dict[str, dict[str, Any]]] = {
+        "default": {"ema": 0.999, "learning_rate": 3e-3}
+    }
     REPRESENTATION: ClassVar[dict[str, dict[str, Any]]] = {
         "default": {
             "coordinates": "shape",

@@ -14,6 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 from coulex.cli import app
+from generative.data import part_of
 from generative.model import load
 
 QUICK = "--epochs 2 --batch-size 50 --learning-rate 0.01"
@@ -176,20 +177,38 @@ def killed(*_):
     raise KeyboardInterrupt
 
 
-def test_momenta_that_are_not_finite(tmp_path):
+def stored(path, **changes):
+    """Write 600 events that mean nothing, some of them changed."""
     from coulex.dataset import Shard, Target
 
     rng = np.random.default_rng(1)
-    momenta = rng.normal(size=(600, 3, 3))
-    momenta[500, 2, 1] = np.nan
-    arrays = {"momenta": momenta, "initial_positions": rng.normal(size=(600, 3, 3))}
-    arrays |= {"charges": np.full(3, 2.0), "masses": np.full(3, 3e4)}
-    with Target(tmp_path / "nan.h5", {}, {}, 600) as target:
+    arrays = {"momenta": rng.normal(size=(600, 3, 3)), "charges": np.full(3, 2.0)}
+    arrays |= {"initial_positions": rng.normal(size=(600, 3, 3)), "masses": np.full(3, 3e4)}
+    for name, (event, value) in changes.items():
+        arrays[name][event, 2, 1] = value
+    with Target(path, {}, {}, 600) as target:
         target.write(Shard(0, 0, 600), arrays)
         target.finalize()
-    done = run("train mlp", tmp_path / "nan.h5", "-o", tmp_path / "m", QUICK)
+    return path
+
+
+@pytest.mark.parametrize("name", ["momenta", "initial_positions"])
+@pytest.mark.parametrize("event", [500, int(np.flatnonzero(part_of(1, 0, 600) == 0)[0])])
+@pytest.mark.parametrize("model", ["mlp", "flow"])
+def test_data_that_are_not_finite(name, event, model, tmp_path):
+    path = stored(tmp_path / "nan.h5", **{name: (event, np.nan)})
+    done = run("train", model, path, "-o", tmp_path / "m", QUICK)
     assert done.exit_code == 1
-    assert "event 500 (row 500 of" in done.stderr
+    assert f"event {event} (row {event} of" in done.stderr
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_hardly_any_event(count, tmp_path):
+    made = run(f"simulate OCS -n {count} --charges 2,2,2 -o {tmp_path / 'few.h5'}")
+    assert made.exit_code == 0
+    done = run("train flow", tmp_path / "few.h5", "-o", tmp_path / "m", "--batch-size 1")
+    assert done.exit_code == 2
+    assert "more are needed" in done.stderr or "more events are needed" in done.stderr
 
 
 def test_a_loss_that_is_not_finite(events, tmp_path, monkeypatch):
