@@ -34,7 +34,7 @@ MODEL, PARAMETERS = "model.json", "parameters.safetensors"
 FORMAT_VERSION = 1
 
 #: the module of each representation that comes with the package
-_HOMES = {"geometry": "geometry"}
+_HOMES = {"geometry": "geometry", "environment": "gram.representation"}
 
 _KEYS = {
     *("format", "format_version", "needs", "name", "options", "representation", "tensors"),

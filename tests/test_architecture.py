@@ -129,7 +129,8 @@ MAY_IMPORT |= {
     # a representation opens the files that it reads, and what was opened is encoded by it
     "generative.representation": {"generative.data"},
     "generative.nets": set(),
-    "generative.priors": {"generative.nets"},
+    "generative.choices": set(),
+    "generative.priors": {"generative.nets", "generative.splines"},
     "generative.latents": set(),
     "generative.couplings": set(),
     "generative.splines": set(),
@@ -140,13 +141,19 @@ MAY_IMPORT |= {
     "generative.geometry": {
         "coulex.frames",
         "generative.charts",
+        "generative.choices",
         "generative.conditions",
         "generative.permutations",
         "generative.representation",
         "generative.seen",
     },
     # a model saves itself, and a file of a model is of a model
-    "generative.model": {"generative.files", "generative.representation", "generative.score"},
+    "generative.model": {
+        "generative.choices",
+        "generative.files",
+        "generative.representation",
+        "generative.score",
+    },
     "generative.files": {
         "coulex.__version__",
         "coulex.dataset",
@@ -201,6 +208,8 @@ MAY_IMPORT |= {
         "generative.card",
         "generative.checkpoint",
         "generative.data",
+        "generative.files",
+        "generative.history",
         "generative.model",
         "generative.parallel",
         "generative.recipe",
@@ -219,6 +228,8 @@ MAY_IMPORT |= {
         "coulex.errors",
         "coulex.kernels.compiled",
     },
+    "generative.gram": PARTS
+    | {"coulex.frames", "generative.data", "generative.equivariant", "generative.structures"},
     "generative.metrics": {"coulex.frames"},
     "generative.calibration": set(),
     "generative.two_sample": set(),

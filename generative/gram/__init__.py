@@ -1,0 +1,1 @@
+"""Environments of atoms without a frame: Gram matrices, canonical labels, and their models."""
