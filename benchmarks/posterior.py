@@ -73,7 +73,7 @@ def measure(drawing, prior, events, noise: float, draws: int) -> dict:
         *(x, log_q, p, masses, charges), noise=noise, prior=prior, threads=1
     )
     weighted = time.process_time()
-    weights = calibration.normalised(log_w)
+    weights = posterior.normalised(log_w)
     some = np.isfinite(weights).all(axis=1)
 
     true = events["initial_positions"]

@@ -136,16 +136,6 @@ def tarp_levels(draws, true, references, rng: np.random.Generator, weights=None)
     return pit(*far, rng, weights)
 
 
-def normalised(log_weights) -> np.ndarray:
-    """Return weights (m, n) that add up to one; NaN for events of which all are zero."""
-    log = np.asarray(log_weights, float)
-    log = np.where(np.isnan(log), -np.inf, log)
-    top = log.max(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        w = np.exp(log - top)
-        return w / w.sum(axis=1, keepdims=True)
-
-
 def effective_sample_size(weights) -> np.ndarray:
     """Return 1 / Σ w² (m,) of weights (m, n) that add up to one."""
     return 1 / (np.asarray(weights, float) ** 2).sum(axis=1)

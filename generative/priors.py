@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from .nets import mlp, never_empty
 
 _LOG_2PI = math.log(2 * math.pi)
-_SPLINE_LAYERS = 3
+_SPLINE_LAYERS, _BINS = 3, 8
 
 
 class Prior(nn.Module, ABC):
@@ -120,10 +120,10 @@ class Flow(Prior):
 
     def __init__(self, size: int, condition_size: int, hidden: Sequence[int]):
         super().__init__(size)
-        import zuko
+        from .splines import spline_flow  # and with it zuko, which other priors do not need
 
-        self.flow = zuko.flows.NSF(
-            size, condition_size, transforms=_SPLINE_LAYERS, hidden_features=tuple(hidden)
+        self.flow = spline_flow(
+            size, condition_size, transforms=_SPLINE_LAYERS, bins=_BINS, hidden=hidden
         )
 
     def log_prob(self, z: Tensor, c: Tensor) -> Tensor:

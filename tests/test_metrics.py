@@ -6,6 +6,7 @@ from scipy.special import erf
 from scipy.stats import norm
 
 from coulex.frames import random_rotations, rotate
+from coulex.inverse.posterior import normalised
 from generative import calibration, metrics, two_sample
 
 
@@ -95,7 +96,7 @@ def test_importance_weights_give_the_score_of_what_they_stand_for():
     """Draws of N(0.5, 1.2) weighted to N(0, 1)."""
     m, n = 4000, 200
     x = 0.5 + 1.2 * rng().normal(size=(m, n))
-    w = calibration.normalised(norm.logpdf(x) - norm.logpdf(x, 0.5, 1.2))
+    w = normalised(norm.logpdf(x) - norm.logpdf(x, 0.5, 1.2))
     y = rng(2).normal(size=(m, 1))
     found = metrics.crps(x[:, :, None], y, w)[:, 0]
     expected = gaussian_crps(y[:, 0])
@@ -112,7 +113,7 @@ def test_one_draw_has_the_score_of_a_point():
 
 def test_energy_score_in_one_dimension_is_the_crps():
     x, y = rng().normal(size=(30, 11, 1)), rng(2).normal(size=(30, 1))
-    w = calibration.normalised(rng(3).normal(size=(30, 11)))
+    w = normalised(rng(3).normal(size=(30, 11)))
     for weights in (None, w):
         one = metrics.energy_score(x, y, weights)
         assert (
@@ -212,7 +213,7 @@ def test_tied_draws_share_their_rank():
 def test_weighted_draws_are_calibrated():
     true, draws, centre = known_draws(width=1.3, n=500, m=8000)
     log = log_gaussian(draws, centre[:, None]) - log_gaussian(draws, centre[:, None], 1.3)
-    w = calibration.normalised(log)
+    w = normalised(log)
     levels = calibration.central_levels(draws[:, :, 0], true[:, 0], rng(4), w)
     assert calibration.coverage(levels).deviation < 4
     assert calibration.sharpness(draws, w).mean() == pytest.approx(np.sqrt(2), rel=0.02)
@@ -227,13 +228,13 @@ def test_effective_sample_size_of_gaussians():
     """ESS/n of N(0, 1) by draws of N(0, s) tends to sqrt(2 - 1/s²) / s."""
     s, n = 1.5, 200_000
     x = s * rng().normal(size=(1, n))
-    w = calibration.normalised(norm.logpdf(x) - norm.logpdf(x, scale=s))
+    w = normalised(norm.logpdf(x) - norm.logpdf(x, scale=s))
     expected = np.sqrt(2 - 1 / s**2) / s
     assert calibration.effective_sample_size(w)[0] / n == pytest.approx(expected, rel=0.01)
 
 
 def test_weights_of_nothing_are_not_numbers():
-    w = calibration.normalised([[-np.inf, -np.inf], [-800.0, -np.inf], [np.nan, 0.0]])
+    w = normalised([[-np.inf, -np.inf], [-800.0, -np.inf], [np.nan, 0.0]])
     assert np.isnan(w[0]).all()
     assert w[1:].tolist() == [[1, 0], [0, 1]]
 

@@ -15,8 +15,9 @@ from coulex import dataset
 from coulex.dataset import Target
 from coulex.errors import InvalidDataError
 from coulex.frames import random_rotations, rotate
+from coulex.inverse.posterior import normalised
 from generative import data, sampler
-from generative.calibration import effective_sample_size, normalised
+from generative.calibration import effective_sample_size
 
 N = 2000
 ABOUT = {"charges": CHARGES, "masses": MASSES}

@@ -12,10 +12,10 @@ from coulex.dataset import Dataset
 from coulex.dataset.solutions import has_solutions
 from coulex.ensemble import ENSEMBLES, Ensemble
 from coulex.errors import InvalidDataError, MismatchError
-from coulex.inverse.posterior import log_weights
+from coulex.inverse.posterior import log_weights, normalised
 from coulex.molecule import Molecule
 from generative import judge
-from generative.calibration import effective_sample_size, normalised
+from generative.calibration import effective_sample_size
 from generative.metrics import mean_of, point_errors
 
 from .molecule import described

@@ -18,7 +18,7 @@ from coulex.molecule import Molecule
 from coulex.units import ANGSTROM
 
 from .inversion import invert
-from .posterior import log_weights
+from .posterior import log_weights, normalised
 from .roots import by_search
 from .starts import anywhere, of_sampler
 
@@ -142,16 +142,14 @@ def _weighted(p, masses, q, sampler, noise, prior, *, truth, threads) -> list[Wa
     if log_q is None:
         return []
     log = log_weights(x, log_q, p, masses, q, noise=noise, prior=prior, threads=threads)
-    w = np.exp(log - np.maximum(log.max(axis=1, keepdims=True), -1e300))
-    w /= np.maximum(w.sum(axis=1, keepdims=True), 1e-300)
+    w = normalised(log)  # NaN where no draw has any weight, which then has no mean
     mean = np.einsum("kn,knia->kia", w, np.where(np.isfinite(x), x, 0.0))
-    share = 1 / np.maximum((w**2).sum(axis=1), 1e-300) / _WEIGHTED
+    share = np.nan_to_num(1 / (w**2).sum(axis=1)) / _WEIGHTED
     way = _way(
         *("network, weighted", begin, p, masses, q, mean, (np.arange(len(p)), mean), None),
         truth=None if truth is None else truth[:_EVENTS],
         threads=threads,
     )
-    share = np.where(share > 1, 0.0, share)  # no draw has any weight
     return [replace(way, effective=float(np.median(share)))]
 
 

@@ -83,6 +83,7 @@ def _covariance(momenta, noise) -> np.ndarray:
 def normalised(log_weights) -> np.ndarray:
     """Return weights (k, n) that add up to one; NaN for events of which all are zero."""
     log = np.asarray(log_weights, float)
+    log = np.where(np.isnan(log), -np.inf, log)
     with np.errstate(invalid="ignore"):
         w = np.exp(log - log.max(axis=1, keepdims=True))
         return w / w.sum(axis=1, keepdims=True)
