@@ -75,13 +75,7 @@ def _header(comment: str, where: str):
     cell, periodic = np.zeros((3, 3)), np.zeros(3, bool)
     lattice = next((info.pop(key) for key in ("Lattice", "lattice") if key in info), None)
     if lattice is not None:
-        try:
-            cell = np.array(lattice, float).reshape(3, 3)
-        except ValueError as error:
-            msg = f"{where}: Lattice must be nine numbers, got {lattice}"
-            raise InvalidDataError(msg) from error
-        if np.ndim(lattice) == 2:  # as ASE reads nine numbers, the vectors are columns
-            cell = cell.T.copy()
+        cell = np.array(lattice, float).T.copy()  # ASE has the vectors as columns
         periodic[:] = True
     if "pbc" in info:
         given = np.atleast_1d(np.asarray(info.pop("pbc")))

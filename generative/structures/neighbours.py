@@ -62,8 +62,7 @@ def pairs(positions, cell, periodic, cutoff: float) -> Pairs:
         msg = f"the cut-off must be positive and finite, got {cutoff}"
         raise ValueError(msg)
     grid = sort_into_bins(x, basis, inverse, repeats, float(cutoff))
-    start = _count(*grid, basis, repeats, float(cutoff))
-    return Pairs(start, *_fill(*grid, basis, repeats, float(cutoff), start))
+    return Pairs(*_listed(*grid, basis, repeats, float(cutoff)))
 
 
 def nearest(positions, cell, periodic, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -161,61 +160,81 @@ def complete(cell: np.ndarray, periodic: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 @compiled
-def _count(order, start, ordered, turns, bins, reach, basis, periodic, cutoff):  # noqa: ARG001
-    """Return where the pairs of each atom begin."""
+def _search(start, ordered, bins, reach, basis, periodic, cutoff):
+    """Return the sorted atoms within the cut-off of each, the run of each, where they begin.
+
+    The atom itself is among them. A branch for each candidate would cost more than writing
+    all of them.
+    """
     runs, shifts, origins = room_for_runs(bins, reach)
+    n = ordered.shape[1]
     x, y, z = ordered[0], ordered[1], ordered[2]
-    begin = np.zeros(order.size + 1, np.int64)
-    square = cutoff * cutoff
+    begin = np.zeros(n + 1, np.int64)
+    hits, run = np.empty(32 * n + 64, np.int32), np.empty(32 * n + 64, np.int32)
+    at, square = 0, cutoff * cutoff
     for b in range(start.size - 1):
         if start[b] == start[b + 1]:
             continue
         found = runs_around(b, start, basis, periodic, bins, reach, runs, shifts, origins)
+        most = 0
+        for r in range(found):
+            most += runs[r, 1] - runs[r, 0]
         for i in range(start[b], start[b + 1]):
-            total = 0
+            if at + most > hits.size:
+                hits, run = _longer(hits, at, most), _longer(run, at, most)
             for r in range(found):
                 ox, oy, oz = origins[r, 0], origins[r, 1], origins[r, 2]
                 for j in range(runs[r, 0], runs[r, 1]):
                     dx, dy, dz = (x[j] - x[i]) + ox, (y[j] - y[i]) + oy, (z[j] - z[i]) + oz
-                    total += dx * dx + dy * dy + dz * dz <= square
-            begin[order[i] + 1] = total - 1  # itself
-    for i in range(order.size):
-        begin[i + 1] += begin[i]
-    return begin
+                    hits[at], run[at] = j, r
+                    at += dx * dx + dy * dy + dz * dz <= square
+            begin[i + 1] = at
+    return hits, run, begin
 
 
 @compiled
-def _fill(order, start, ordered, turns, bins, reach, basis, periodic, cutoff, begin):
-    """Return (i, j, shift, vector, distance) of all pairs."""
-    runs, shifts, origins = room_for_runs(bins, reach)
-    x, y, z = ordered[0], ordered[1], ordered[2]
-    size = begin[-1]
+def _longer(array, used, more):
+    """Return the array with room for more entries behind those in use."""
+    out = np.empty(2 * (used + more), array.dtype)
+    out[:used] = array[:used]
+    return out
+
+
+@compiled
+def _listed(order, start, ordered, turns, bins, reach, basis, periodic, cutoff):
+    """Return (start, i, j, shift, vector, distance) of all pairs, ordered by atom i."""
+    hits, run, found = _search(start, ordered, bins, reach, basis, periodic, cutoff)
+    n = order.size
+    begin = np.zeros(n + 1, np.int64)
+    for i in range(n):
+        begin[order[i] + 1] = found[i + 1] - found[i] - 1  # but itself
+    for i in range(n):
+        begin[i + 1] += begin[i]
+    size = begin[n]
     first, second = np.empty(size, np.int64), np.empty(size, np.int64)
-    shift, vector = np.empty((size, 3), np.int64), np.empty((size, 3))
+    shift, vector = np.empty((size, 3), np.int32), np.empty((size, 3))
     distance = np.empty(size)
-    square = cutoff * cutoff
+    runs, shifts, origins = room_for_runs(bins, reach)
     for b in range(start.size - 1):
         if start[b] == start[b + 1]:
             continue
-        found = runs_around(b, start, basis, periodic, bins, reach, runs, shifts, origins)
+        runs_around(b, start, basis, periodic, bins, reach, runs, shifts, origins)
         for i in range(start[b], start[b + 1]):
             me = order[i]
             at = begin[me]
-            for r in range(found):
-                ox, oy, oz = origins[r, 0], origins[r, 1], origins[r, 2]
-                home = shifts[r, 0] == 0 and shifts[r, 1] == 0 and shifts[r, 2] == 0
-                for j in range(runs[r, 0], runs[r, 1]):
-                    dx, dy, dz = (x[j] - x[i]) + ox, (y[j] - y[i]) + oy, (z[j] - z[i]) + oz
-                    d = dx * dx + dy * dy + dz * dz
-                    if d <= square and not (home and i == j):
-                        other = order[j]
-                        first[at], second[at] = me, other
-                        vector[at, 0], vector[at, 1], vector[at, 2] = dx, dy, dz
-                        distance[at] = np.sqrt(d)
-                        for a in range(3):
-                            shift[at, a] = shifts[r, a] + turns[me, a] - turns[other, a]
-                        at += 1
-    return first, second, shift, vector, distance
+            for k in range(found[i], found[i + 1]):
+                j, r = hits[k], run[k]
+                if i == j and not (shifts[r, 0] or shifts[r, 1] or shifts[r, 2]):
+                    continue
+                square, other = 0.0, order[j]
+                for a in range(3):
+                    d = (ordered[a, j] - ordered[a, i]) + origins[r, a]
+                    vector[at, a] = d
+                    square += d * d
+                    shift[at, a] = shifts[r, a] + turns[me, a] - turns[other, a]
+                first[at], second[at], distance[at] = me, other, np.sqrt(square)
+                at += 1
+    return begin, first, second, shift, vector, distance
 
 
 @compiled
