@@ -177,6 +177,22 @@ MAY_IMPORT |= {
         "coulex.random",
         "generative.representation",
     },
+    "generative.trajectories": {
+        "coulex.dataset",
+        "coulex.errors",
+        "generative.structures",
+    },
+    "generative.correlation": {
+        "coulex.errors",
+        "generative.structures",
+        "generative.trajectories",
+    },
+    "generative.silicon": {
+        "coulex.__version__",
+        "coulex.errors",
+        "generative.structures",
+        "generative.trajectories",
+    },
     "generative.recipe": set(),
     "generative.parallel": set(),
     "generative.optimizers": {"generative.recipe"},

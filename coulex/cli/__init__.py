@@ -8,6 +8,7 @@ from coulex import __version__
 
 from .data import app as data
 from .invert import invert
+from .make import app as make
 from .output import Commands, plain_warnings
 from .plot import app as plot
 from .quickstart import quickstart
@@ -32,6 +33,7 @@ app.command()(score)
 app.command()(validate)
 app.add_typer(plot, name="plot")
 app.add_typer(data, name="data")
+app.add_typer(make, name="make")
 app.command()(quickstart)
 
 

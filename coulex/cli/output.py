@@ -77,7 +77,7 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def progress(total: int, what: str) -> Iterator[Callable[[int], None]]:
+def progress(total: int, what: str) -> Iterator[Callable[[float], None]]:
     """Give a function that takes the number of events just done, and draws on a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
