@@ -30,6 +30,8 @@ HOMES = {
     "cinn": "cinn",
     "cinn-latent": "cinn",
     "flow": "flow",
+    "gram-vae": "gram.vae",
+    "gram-diffusion": "gram.diffusion",
 }
 
 

@@ -11,7 +11,7 @@ from generative.representation import Representation
 
 @dataclass(frozen=True)
 class Pairs(Representation):
-    """Samples `x` (n, size) with conditions `y` (n, k)."""
+    """Samples `x` (n, size), or as points (n, size / 3, 3), with conditions `y` (n, k)."""
 
     kind = "pairs"
     needs = ("x", "y")
@@ -19,10 +19,11 @@ class Pairs(Representation):
     size: int = 2
     k: int = 3
     noise: float = 0.0
+    points: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (self.size,)
+        return (self.size // 3, 3) if self.points else (self.size,)
 
     @property
     def condition_size(self) -> int:
@@ -38,7 +39,8 @@ class Pairs(Representation):
 
     def encode(self, arrays: Mapping[str, np.ndarray], rng: np.random.Generator):
         x = np.asarray(arrays["x"], float)
-        return x + self.noise * rng.normal(size=x.shape), np.asarray(arrays["y"], float)
+        x = x + self.noise * rng.normal(size=x.shape)
+        return x.reshape(-1, *self.shape), np.asarray(arrays["y"], float)
 
     def describe(self) -> dict[str, Any]:
         return asdict(self)

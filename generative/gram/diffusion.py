@@ -1,0 +1,194 @@
+"""Environments from noise: one diffusion for whole ones, another for atoms that are missing.
+
+Whole environments come in the frame and with the labels of the representation. In the
+canonical frame they fill a linear space of 3n - 3 dimensions, since Σ t_i × x_i = 0 for all
+that lie best on the template t; so noise is of that space alone, in which each principal axis
+is scaled to variance 1. The density is exact, in nats, with Å along orthonormal axes of that
+space: a density of shapes, of which each has one frame. What lies beside the space is not
+looked at.
+
+Missing atoms are drawn in a frame that known atoms alone define (`generative.gram.filling`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..model import Model, Options
+from ..nets import ACTIVATIONS
+from ..representation import Batch, Representation
+from ..score import Score
+from .denoising import START, Network, denoised, draw, error, log_density
+from .filling import Filling
+
+_NO_WIDTH = 1e-4  #: axes that are narrower than the widest by this are rounding
+
+
+@dataclass(frozen=True, kw_only=True)
+class GramDiffusionOptions(Options):
+    """Sizes of the networks, and how finely noise is taken off.
+
+    Attributes
+    ----------
+    width, blocks : int
+        Of both networks.
+    activation : str
+        One of `nets.ACTIVATIONS`.
+    dropout : float
+    steps : int
+        Of second order, for draws.
+    density_steps : int
+        For the density, where each costs a Jacobian.
+    filling : bool
+        Whether a network learns to draw missing atoms.
+    """
+
+    width: int = 256
+    blocks: int = 4
+    activation: str = "silu"
+    dropout: float = 0.0
+    steps: int = 20
+    density_steps: int = 60
+    filling: bool = True
+
+    TRAINING: ClassVar[dict[str, dict[str, Any]]] = {
+        "default": {
+            "epochs": 200,
+            "batch_size": 128,
+            "optimizer": "muon",
+            "ema": 0.999,
+            "patience": 0,
+        }
+    }
+
+    def __post_init__(self):
+        for name, least in (("width", 1), ("blocks", 0), ("steps", 1), ("density_steps", 1)):
+            if getattr(self, name) < least:
+                msg = f"{name} must be at least {least}, got {getattr(self, name)}"
+                raise ValueError(msg)
+        if not 0 <= self.dropout < 1:
+            msg = f"dropout must be within [0, 1), got {self.dropout}"
+            raise ValueError(msg)
+        if self.activation not in ACTIVATIONS:
+            msg = f"activation must be {', '.join(ACTIVATIONS)}, got {self.activation!r}"
+            raise ValueError(msg)
+
+
+class GramDiffusion(Model):
+    """Denoising diffusion of environments.
+
+    Parameters
+    ----------
+    options : GramDiffusionOptions
+    representation : Representation
+        Of positions (n, 3) in Å.
+
+    Attributes
+    ----------
+    mean : (3n,) tensor
+        Of the training data.
+    axes : (3n, 3n) tensor
+        Principal axes as columns, times their deviation in Å.
+    active : (3n,) tensor
+        1 for axes along which data vary, else 0.
+    """
+
+    name = "gram-diffusion"
+    options_type = GramDiffusionOptions
+    sees = "environment"
+    standardised = False
+    options: GramDiffusionOptions
+    mean: Tensor
+    axes: Tensor
+    active: Tensor
+
+    def __init__(self, options: GramDiffusionOptions, representation: Representation) -> None:
+        super().__init__(options, representation)
+        size = 3 * self.shape[0]
+        sizes = {
+            "width": options.width,
+            "blocks": options.blocks,
+            "activation": options.activation,
+            "dropout": options.dropout,
+        }
+        self.network = Network(size, self.condition_size, **sizes)
+        self.filling = None
+        if options.filling and self.shape[0] > 1:
+            self.filling = Filling(representation, **sizes)
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("axes", torch.eye(size))
+        self.register_buffer("active", torch.ones(size))
+
+    def standardise(self, batches: Iterator[Batch]) -> None:
+        kept = list(batches)
+        super().standardise(iter(kept))
+        x = torch.cat([batch.x for batch in kept])
+        if self.filling is not None:
+            self.filling.scale.copy_(x.double().square().mean().sqrt())
+        rows = x.flatten(1).double().cpu()
+        centre = rows.mean(0)
+        variances, vectors = torch.linalg.eigh(torch.cov(rows.T, correction=0))
+        widths = variances.clamp(min=0).sqrt()
+        active = widths > _NO_WIDTH * widths.max()
+        self.mean.copy_(centre)
+        self.active.copy_(active)
+        self.axes.copy_(vectors * torch.where(active, widths, torch.ones_like(widths)))
+
+    def infill(
+        self, known: Tensor, condition: Tensor, n: int, generator: torch.Generator
+    ) -> Tensor:
+        """Draw environments (m, n, atoms, 3) whose first atoms are the known ones.
+
+        Parameters
+        ----------
+        known : (m, k, 3) tensor
+            Å, about the centre, in any order and frame.
+        condition : (m, condition_size) tensor
+            In the same frame.
+        n : int
+        generator : torch.Generator
+
+        Raises
+        ------
+        ValueError
+            If too few or too many atoms are known, or the model did not learn to fill in.
+        """
+        if self.filling is None:
+            msg = "this model was trained with filling=false; train one that fills in"
+            raise ValueError(msg)
+        return self.filling.draw(known, condition, n, generator, self.options.steps)
+
+    def _loss(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
+        y = self._along(x)
+        whole = error(self.network, y, c, self.active.expand_as(y)).mean()
+        if self.filling is None:
+            return {"loss": whole}
+        raw = c * self.condition_spread + self.condition_centre
+        missing = self.filling.loss(x, raw)
+        return {"loss": whole + missing, "whole": whole.detach(), "missing": missing.detach()}
+
+    def _sample(self, c: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        shape = len(c) * n, len(self.mean)
+        noise = torch.randn(shape, generator=generator, device=c.device, dtype=c.dtype)
+        told = c.repeat_interleave(n, 0)
+        y = draw(self._denoised, START * self.active * noise, told, self.options.steps)
+        return (self.mean + y @ self.axes.T).reshape(len(c), n, *self.shape)
+
+    def _log_prob(self, x: Tensor, c: Tensor) -> Score:
+        value = log_density(
+            self._denoised, self._along(x), c, self.active, self.options.density_steps
+        )
+        return Score(value - (self.active * self._widths().log()).sum(), "exact")
+
+    def _denoised(self, y: Tensor, sigma: Tensor, c: Tensor) -> Tensor:
+        return denoised(self.network, y, sigma, c, self.active.expand_as(y))
+
+    def _along(self, x: Tensor) -> Tensor:
+        """Return samples (m, 3n) along the axes, of variance 1 where they vary, else 0."""
+        return (x.flatten(1) - self.mean) @ (self.axes * self.active / self._widths() ** 2)
+
+    def _widths(self) -> Tensor:
+        return self.axes.square().sum(0).sqrt()

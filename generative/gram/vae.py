@@ -1,0 +1,284 @@
+"""An autoencoder of environments that sees them by their Gram matrix, in no frame at all.
+
+The upper triangle of G = X Xᵀ, scaled by four numbers, goes through a narrow network to
+latents z and back (36-28-18-8 for 8 neighbours). The encoder is invariant by construction. The
+decoder gives either
+
+- "gram": a triangle, as published, of any rank; positions follow by factorisation; or
+- "coordinates": positions X', compared through X' X'ᵀ: rank 3 by construction.
+
+Draws of z, from the normal distribution or a flow that learns where training put the latents,
+become environments, and are laid onto the mean environment of the training data, so that
+canonical labels come in the canonical frame.
+
+Training minimises, in nats, a misfit and the divergence of the latents from their prior,
+
+    (3n - 3) / 2 [ d² / σ² + log 2πσ² ] + KL(q(z | G) || p(z)),
+
+d² being the mean squared difference of scaled entries of G, or of coordinates after the best
+rotation (divided by their variance), or both in equal parts; each σ is learned. An environment
+has 3n - 3 degrees of freedom, so many nats are at stake, and no more: this is no bound of a
+density of positions, whose orientation it leaves open, and the model has no `log_prob`. Of
+latents that cannot hold an environment the decoder's point is a mean, in which atoms come too
+near each other: `repulsion` is a price for pairs that are closer than any in training.
+
+Mirror images have the same G. With `mirror="SO3"` the encoder is told which of the two it is.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..model import Model, Options
+from ..nets import ACTIVATIONS, mlp
+from ..priors import PRIORS, make_prior
+from ..representation import Batch, Representation
+from .gram import Normaliser, factor, from_upper, gram, handedness, upper
+from .synchronise import align, procrustes_loss
+
+DECODERS = ("coordinates", "gram")
+MISFITS = ("gram", "positions", "both", "published")
+
+_FIRST_NOISE = 0.3  #: σ before training
+_LARGEST_LOG_VARIANCE = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GramVaeOptions(Options):
+    """Sizes and choices of the autoencoder.
+
+    Attributes
+    ----------
+    latents : int
+    hidden : tuple of int
+        Widths of the encoder; the decoder has them mirrored.
+    activation : str
+        One of `nets.ACTIVATIONS`.
+    decoder : str
+        One of `DECODERS`.
+    prior : str
+        One of `priors.PRIORS`.
+    misfit : str
+        What d² is of: "gram", "positions", or "both" in equal parts; or "published", the
+        squared error of all scaled entries of G summed, with a σ of √½.
+    kl_weight : float
+        Of the divergence.
+    repulsion : float
+        Nats for each pair that overlaps completely, of decoded data and of draws.
+    """
+
+    latents: int = 8
+    hidden: tuple[int, ...] = (28, 18)
+    activation: str = "tanh"
+    decoder: str = "coordinates"
+    prior: str = "flow"
+    misfit: str = "both"
+    kl_weight: float = 1.0
+    repulsion: float = 100.0
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "published": {
+            "decoder": "gram",
+            "prior": "gauss",
+            "misfit": "published",
+            "repulsion": 0.0,
+        },
+        "large": {"latents": 21, "hidden": (128, 64), "activation": "silu"},
+    }
+    TRAINING: ClassVar[dict[str, dict[str, Any]]] = {
+        key: {"epochs": 400, "batch_size": 32, "learning_rate": 2e-3, "patience": 0, **more}
+        for key, more in (("default", {"ema": 0.99}), ("published", {}))
+    } | {"large": {"epochs": 100, "batch_size": 64, "patience": 0, "ema": 0.99}}
+    REPRESENTATION: ClassVar[dict[str, dict[str, Any]]] = {
+        "published": {"labels": "augment", "frame": "given"}
+    }
+
+    def __post_init__(self):
+        hidden = (self.hidden,) if isinstance(self.hidden, int) else tuple(self.hidden)
+        object.__setattr__(self, "hidden", hidden)
+        if self.latents < 1:
+            msg = f"latents must be at least 1, got {self.latents}"
+            raise ValueError(msg)
+        for name in ("kl_weight", "repulsion"):
+            if not 0 <= getattr(self, name) < math.inf:
+                msg = f"{name} must be 0 or more, got {getattr(self, name)}"
+                raise ValueError(msg)
+        choices = {"activation": ACTIVATIONS, "decoder": DECODERS}
+        choices |= {"prior": PRIORS, "misfit": MISFITS}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                msg = f"{name} must be {', '.join(allowed)}, got {getattr(self, name)!r}"
+                raise ValueError(msg)
+        if self.decoder == "gram" and self.misfit in ("positions", "both"):
+            msg = "a decoder of G gives no positions to compare: misfit gram or published"
+            raise ValueError(msg)
+
+
+class GramVae(Model):
+    """Autoencoder of Gram matrices.
+
+    Parameters
+    ----------
+    options : GramVaeOptions
+    representation : Representation
+        Of positions (n, 3) in Å.
+
+    Attributes
+    ----------
+    mean : (n, 3) tensor
+        Mean environment of the training data; `scale` is the deviation of a coordinate from
+        it, and `shortest` the least squared distance of two atoms.
+    """
+
+    name = "gram-vae"
+    options_type = GramVaeOptions
+    sees = "environment"
+    standardised = False
+    options: GramVaeOptions
+    mean: Tensor
+    scale: Tensor
+    shortest: Tensor
+
+    def __init__(self, options: GramVaeOptions, representation: Representation) -> None:
+        super().__init__(options, representation)
+        o = options
+        self.atoms = self.shape[0]
+        #: whether mirror images are told apart
+        self.proper = getattr(representation, "mirror", "O3") == "SO3"
+        if self.proper and (o.decoder == "gram" or o.misfit in ("gram", "published")):
+            msg = "G has no mirror images: mirror=SO3 wants misfit positions or both"
+            raise ValueError(msg)
+        entries = self.atoms * (self.atoms + 1) // 2
+        self.degrees = max(3 * self.atoms - 3, 1)
+        self.normaliser = Normaliser(self.atoms)
+        dense = {"activation": o.activation}
+        inputs = entries + self.proper + self.condition_size
+        self.encoder = mlp(inputs, o.hidden, 2 * o.latents, **dense)
+        outputs = entries if o.decoder == "gram" else 3 * self.atoms
+        self.decoder = mlp(o.latents + self.condition_size, o.hidden[::-1], outputs, **dense)
+        self.prior = make_prior(
+            o.prior, o.latents, self.condition_size, hidden=o.hidden, **dense
+        )
+        terms = {"published": (), "both": ("gram", "positions")}.get(o.misfit, (o.misfit,))
+        self.log_noise = nn.ParameterDict(
+            {term: nn.Parameter(torch.tensor(math.log(_FIRST_NOISE))) for term in terms}
+        )
+        self.register_buffer("mean", torch.zeros(self.shape))
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("shortest", torch.zeros(()))
+
+    def standardise(self, batches: Iterator[Batch]) -> None:
+        kept = list(batches)
+        super().standardise(iter(kept))
+        x = torch.cat([batch.x for batch in kept])
+        self.normaliser.learn(upper(gram(x)))
+        self.mean.copy_(x.double().mean(0))
+        scale = (x.double() - self.mean).square().mean().sqrt()
+        self.scale.copy_(scale if scale > 0 else torch.ones(()))
+        self.shortest.copy_(min(self._pairs(gram(batch.x)).min() for batch in kept))
+
+    # -- latents, for those who interpolate and fill in
+
+    def encode(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Return the mean latents (m, latents) of positions (m, n, 3), in any frame."""
+        return self._encoded(self._entries(x), x, self._scaled_condition(condition))[0]
+
+    def decode(self, z: Tensor, condition: Tensor) -> Tensor:
+        """Return positions (m, n, 3) of latents (m, latents), laid onto the mean environment.
+
+        Those of a decoder of coordinates have a gradient; those of a decoder of G do not, and
+        `decode_gram` is to be used.
+        """
+        return self._laid(self._decoded(z, self._scaled_condition(condition)))
+
+    def decode_gram(self, z: Tensor, condition: Tensor) -> Tensor:
+        """Return Gram matrices (m, n, n) of latents, as the decoder gives them, in Å²."""
+        decoded = self._decoded(z, self._scaled_condition(condition))
+        if self.options.decoder == "gram":
+            return from_upper(self.normaliser.unscale(decoded))
+        return gram(decoded)
+
+    def reconstruction(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Return environments encoded and decoded again, (m, n, 3)."""
+        return self.decode(self.encode(x, condition), condition)
+
+    # -- in scaled numbers; positions stay in Å
+
+    def _entries(self, x: Tensor) -> Tensor:
+        return self.normaliser.scale(upper(gram(x)))
+
+    def _encoded(self, entries: Tensor, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and logarithm of the variance of latents."""
+        seen = [entries, c] + ([handedness(x)[:, None]] if self.proper else [])
+        mean, log_variance = self.encoder(torch.cat(seen, 1)).chunk(2, 1)
+        return mean, log_variance.clamp(-_LARGEST_LOG_VARIANCE, _LARGEST_LOG_VARIANCE)
+
+    def _decoded(self, z: Tensor, c: Tensor) -> Tensor:
+        """Return scaled entries of G, or positions in the decoder's own frame."""
+        out = self.decoder(torch.cat([z, c], 1))
+        if self.options.decoder == "gram":
+            return out
+        return self.mean + self.scale * out.unflatten(1, self.shape)
+
+    def _laid(self, decoded: Tensor) -> Tensor:
+        if self.options.decoder == "gram":
+            decoded = factor(from_upper(self.normaliser.unscale(decoded)).detach())
+        q = align(self.mean.expand_as(decoded), decoded.detach(), proper=self.proper)
+        return decoded @ q
+
+    def _loss(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
+        entries = self._entries(x)
+        mean, log_variance = self._encoded(entries, x, c)
+        z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+        kl = self.prior.kl(mean, log_variance, z, c).sum(1).mean()
+        decoded = self._decoded(z, c)
+        free = self.options.decoder == "gram"
+        seen = decoded if free else self._entries(decoded)
+        square = {"gram": ((seen - entries) ** 2).mean()}
+        if not free:
+            apart = procrustes_loss(x, decoded, proper=self.proper).mean()
+            square["positions"] = apart / (3 * self.atoms * self.scale**2)
+        loss = self._misfit(square) + self.options.kl_weight * kl
+        if self.options.repulsion:
+            loss = loss + self.options.repulsion * self._overlap(decoded, z, c)
+        parts = {f"mse_{key}": value.detach() for key, value in square.items()}
+        return {"loss": loss, "kl": kl.detach(), **parts}
+
+    def _misfit(self, square: dict[str, Tensor]) -> Tensor:
+        if not self.log_noise:
+            return square["gram"] * (self.atoms * (self.atoms + 1) // 2)
+        nats = [
+            square[term] * (-2 * log_noise).exp() + 2 * log_noise + math.log(2 * math.pi)
+            for term, log_noise in self.log_noise.items()
+        ]
+        return self.degrees / 2 * torch.stack(nats).mean()
+
+    def _overlap(self, decoded: Tensor, z: Tensor, c: Tensor) -> Tensor:
+        """Return how much pairs overlap, per environment, of decoded data and of draws.
+
+        Latents of other samples of the batch, mixed, stand for draws.
+        """
+        mixed = torch.lerp(z, z.roll(1, 0), torch.rand_like(z[:, :1])).detach()
+        both = torch.cat([decoded, self._decoded(mixed, c)])
+        if self.options.decoder == "gram":
+            matrices = from_upper(self.normaliser.unscale(both))
+        else:
+            matrices = gram(both)
+        short = (1 - self._pairs(matrices) / self.shortest).clamp(min=0)
+        return (short**2).sum(1).mean()
+
+    def _pairs(self, matrices: Tensor) -> Tensor:
+        """Return the squared distances of neighbours from each other, and from the centre."""
+        lengths = matrices.diagonal(dim1=1, dim2=2)
+        apart = lengths[:, :, None] + lengths[:, None] - 2 * matrices
+        i, j = torch.triu_indices(self.atoms, self.atoms, 1, device=matrices.device)
+        return torch.cat([apart[:, i, j], lengths], 1)
+
+    def _sample(self, c: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        z = self.prior.sample(c, n, generator).flatten(0, 1)
+        drawn = self._laid(self._decoded(z, c.repeat_interleave(n, 0)))
+        return drawn.unflatten(0, (len(c), n))

@@ -1,0 +1,243 @@
+"""The autoencoder of Gram matrices and the diffusion of environments: what they promise."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from surroundings import clusters, turned
+
+from generative.gram.denoising import draw, levels
+from generative.gram.diffusion import GramDiffusion, GramDiffusionOptions
+from generative.gram.gram import gram, spectrum
+from generative.gram.representation import Environments
+from generative.gram.vae import GramVae, GramVaeOptions
+from generative.representation import as_batch
+
+DATA = {"neighbours": clusters(200)}
+NOTHING = torch.zeros(200, 0).double()
+
+
+@pytest.fixture(scope="module")
+def canonical():
+    return Environments.fit(DATA)
+
+
+def seen(representation):
+    return torch.tensor(representation.encode(DATA, np.random.default_rng(0))[0])
+
+
+def build(kind, representation, data=DATA, **options):
+    torch.manual_seed(1)
+    model = kind(kind.options_type(**options), representation)
+    x, condition = representation.encode(data, np.random.default_rng(0))
+    model.standardise(iter([as_batch(x, condition)]))
+    return model.double().eval()
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def small(representation, data=DATA, **options):
+    sizes = {"width": 16, "blocks": 1}
+    return build(GramDiffusion, representation, data, **sizes | options)
+
+
+# -- the autoencoder
+
+
+@pytest.mark.parametrize("options", [{}, {"decoder": "gram", "misfit": "gram"}])
+def test_the_encoder_knows_no_frame(canonical, options):
+    model, x = build(GramVae, canonical, **options), seen(canonical)
+    there, _ = turned(x.numpy())
+    z = model.encode(x, NOTHING)
+    assert z.std(0).min() > 1e-3
+    apart = model.encode(torch.tensor(there), NOTHING) - z
+    assert apart.abs().max() < 1e-12
+
+
+def test_with_a_bit_mirror_images_differ_and_rotations_do_not():
+    representation = Environments.fit(DATA, mirror="SO3")
+    model, x = build(GramVae, representation, misfit="positions"), seen(representation)
+    there, _ = turned(x.numpy(), mirror=False)
+    z = model.encode(x, NOTHING)
+    assert (model.encode(torch.tensor(there), NOTHING) - z).abs().max() < 1e-12
+    assert (model.encode(-x, NOTHING) - z).abs().amax(1).min() > 1e-3
+    with pytest.raises(ValueError, match="mirror"):
+        GramVae(GramVaeOptions(misfit="gram"), representation)
+
+
+@pytest.mark.parametrize("options", [{}, {"decoder": "gram", "misfit": "gram"}])
+def test_what_is_decoded_belongs_to_atoms_and_lies_on_the_mean(canonical, options):
+    model = build(GramVae, canonical, **options)
+    z = torch.randn(50, 8).double()
+    x, g = model.decode(z, NOTHING[:50]), model.decode_gram(z, NOTHING[:50])
+    values = spectrum(g)
+    beside = values[:, 3:].abs().amax(1) / values[:, 0]
+    if options:
+        assert beside.max() > 1e-3  # any rank
+    else:
+        assert beside.max() < 1e-12
+        assert (gram(x) - g).abs().max() < 1e-9
+    # laid on best: the covariance with the mean is symmetric, and positive
+    product = model.mean.mT @ x
+    assert (product - product.mT).abs().max() < 1e-9
+    assert torch.linalg.eigvalsh(product).min() > -1e-9
+
+
+def test_latents_have_a_gradient_for_those_who_search_them(canonical):
+    model = build(GramVae, canonical)
+    z = torch.zeros(3, 8).double().requires_grad_()
+    model.decode(z, NOTHING[:3]).square().sum().backward()
+    assert z.grad is not None
+    assert z.grad.abs().amax(1).min() > 0
+
+
+def test_overlapping_atoms_cost_and_others_do_not(canonical):
+    model, c = build(GramVae, canonical, repulsion=1.0), NOTHING[:2]
+    z = torch.zeros(2, 8).double()
+    apart = seen(canonical)[:2]
+    together = apart.clone()
+    together[:, 4] = together[:, 5]
+    model.decoder = torch.nn.Sequential()  # draws: whatever lies in z, see below
+    model._decoded = lambda z, c: apart  # type: ignore[method-assign]
+    assert float(model._overlap(apart, z, c)) == 0
+    assert float(model._overlap(together, z, c)) == pytest.approx(0.5, abs=1e-9)
+
+
+def test_the_published_network_has_its_sizes(canonical):
+    model = GramVae(GramVaeOptions.preset("published"), canonical)
+    shapes = [tuple(p.shape) for p in model.parameters() if p.ndim == 2]
+    assert shapes == [(28, 36), (18, 28), (16, 18), (18, 8), (28, 18), (36, 28)]
+    with pytest.raises(ValueError, match="decoder of G"):
+        GramVaeOptions(decoder="gram", misfit="both")
+
+
+# -- diffusion
+
+
+def silent(representation, **options):
+    """Return a diffusion whose network says nothing: that of a normal distribution."""
+    model = small(representation, **options)
+    for parameter in model.network.leave.parameters():
+        parameter.data.zero_()
+    return model
+
+
+def test_a_silent_network_has_the_normal_distribution_of_its_data(canonical):
+    model, x = silent(canonical, density_steps=200), seen(canonical)
+    rows = x.flatten(1) - x.flatten(1).mean(0)
+    variances, vectors = torch.linalg.eigh(rows.mT @ rows / len(rows))
+    assert int(model.active.sum()) == 21  # 3n - 3
+    assert variances[:3].max() < 1e-9
+    along, variances = (rows @ vectors)[:, 3:], variances[3:]
+    expected = -0.5 * (along**2 / variances + (2 * math.pi * variances).log()).sum(1)
+    found = model.log_prob(x[:5], NOTHING[:5]).value
+    # single precision of scales, and steps
+    torch.testing.assert_close(found, expected[:5], rtol=0, atol=0.05)
+
+
+def test_draws_are_in_the_canonical_frame(canonical):
+    model = silent(canonical)
+    x = model.sample(NOTHING[:1], 2000, generator())[0]
+    template = torch.tensor(canonical.template, dtype=torch.float64)
+    torque = torch.linalg.cross(template.expand_as(x), x).sum(1)
+    assert torque.abs().max() < 1e-3  # Å²; scales are in single precision
+    covariance = torch.cov(x.flatten(1).T)
+    data = torch.cov(seen(canonical).flatten(1).T)
+    assert (covariance - data).abs().max() < 5 * data.max() * (2 / 2000) ** 0.5
+
+
+def test_steps_are_of_second_order():
+    y = torch.ones(1, 1).double()
+
+    def normal(y, sigma, told):
+        return y / (1 + sigma**2)
+
+    def missed(steps):
+        path = levels(steps, y)
+        exact = ((1 + path[-1] ** 2) / (1 + path[0] ** 2)).sqrt() / (1 + path[-1] ** 2)
+        return abs(float(draw(normal, y, NOTHING[:1], steps) / exact) - 1)
+
+    assert missed(40) < 0.01
+    assert missed(40) / missed(80) == pytest.approx(4, rel=0.2)
+
+
+def test_the_density_is_that_of_the_map_from_noise(canonical):
+    """Draws are a map of noise, and autograd knows its determinant."""
+    model = small(canonical, density_steps=200)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    start = 40 * torch.randn(1, 24).double()
+
+    def there(row):
+        return draw(model._denoised, (row * model.active)[None], NOTHING[:1], 200)[0]
+
+    jacobian = torch.autograd.functional.jacobian(there, start[0])
+    assert isinstance(jacobian, torch.Tensor)
+    used = model.active > 0
+    log_det = torch.linalg.slogdet(jacobian[used][:, used]).logabsdet
+    variance = torch.tensor(1 + 40.0**2).double()
+    normal = -0.5 * (start[0, used] ** 2 / variance + (2 * math.pi * variance).log()).sum()
+    x = (model.mean + there(start[0]) @ model.axes.T).reshape(1, 8, 3)
+    widths = model.axes.square().sum(0).sqrt()[used]
+    expected = normal - log_det - widths.log().sum()
+    found = model.log_prob(x, NOTHING[:1]).value[0]
+    # the last step of a draw takes all noise off, the density is of data with the least noise
+    assert float(found - expected) == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize("mirror", ["O3", "SO3"])
+def test_missing_atoms_turn_with_the_known_ones(mirror):
+    representation = Environments.fit(DATA, mirror=mirror)
+    model, x = small(representation), seen(representation)[:20]
+    known = x[:, :5]
+    drawn = model.infill(known, NOTHING[:20], 3, generator())
+    assert drawn.shape == (20, 3, 8, 3)
+    assert torch.equal(drawn[:, :, :5], known[:, None].expand(-1, 3, -1, -1))
+    assert drawn[:, :, 5:].std(1).min() > 1e-3
+    _, q = turned(known.numpy(), mirror=mirror == "O3")
+    q = torch.tensor(q)
+    again = model.infill(known @ q, NOTHING[:20], 3, generator())
+    torch.testing.assert_close(again, drawn @ q[:, None], rtol=0, atol=1e-9)
+    reordered = model.infill(known.flip(1), NOTHING[:20], 3, generator())
+    torch.testing.assert_close(reordered[:, :, 5:], drawn[:, :, 5:], rtol=0, atol=1e-9)
+    if mirror == "SO3":
+        mirrored = model.infill(-known, NOTHING[:20], 3, generator())
+        assert (mirrored + drawn)[:, :, 5:].abs().amax((1, 2, 3)).min() > 1e-3
+
+
+def test_outer_neighbours_turn_too():
+    rng = np.random.default_rng(0)
+    data = DATA | {"outer": 5 * rng.normal(size=(200, 2, 3))}
+    representation = Environments.fit(data, context=2)
+    x, c = map(torch.tensor, representation.encode(data, rng))
+    model = small(representation, data)
+    drawn = model.infill(x[:9, :6], c[:9], 2, generator())
+    other = model.infill(x[:9, :6], c[9:18], 2, generator())
+    assert (drawn - other).abs().amax((1, 2, 3)).min() > 1e-4
+    q = torch.tensor(turned(np.zeros((9, 1, 3)))[1])
+    outer = (c[:9].unflatten(1, (2, 3)) @ q).flatten(1)
+    again = model.infill(x[:9, :6] @ q, outer, 2, generator())
+    torch.testing.assert_close(again, drawn @ q[:, None], rtol=0, atol=1e-9)
+
+
+def test_known_atoms_must_make_a_frame(canonical):
+    model = small(canonical)
+    for k in (3, 8):
+        with pytest.raises(ValueError, match=f"4 to 7 atoms must be known, got {k}"):
+            model.infill(torch.zeros(1, k, 3).double(), NOTHING[:1], 1, generator())
+    without = small(canonical, filling=False)
+    with pytest.raises(ValueError, match="filling"):
+        without.infill(torch.zeros(1, 5, 3).double(), NOTHING[:1], 1, generator())
+
+
+def test_options_check_themselves():
+    for wrong in ({"width": 0}, {"steps": 0}, {"dropout": 1.0}, {"activation": "x"}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            GramDiffusionOptions.preset(None, **wrong)
+    for wrong in ({"latents": 0}, {"prior": "x"}, {"kl_weight": -1.0}, {"misfit": "x"}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            GramVaeOptions.preset(None, **wrong)
