@@ -129,6 +129,7 @@ MAY_IMPORT |= {
     # a representation opens the files that it reads, and what was opened is encoded by it
     "generative.representation": {"generative.data"},
     "generative.nets": set(),
+    "generative.equivariant": set(),
     "generative.choices": set(),
     "generative.priors": {"generative.nets", "generative.splines"},
     "generative.latents": set(),
