@@ -24,6 +24,8 @@ class Potential:
         Of an atom in the diamond lattice, eV.
     lattice_constant : float
         Of the diamond lattice at zero pressure, Å.
+    melting : float
+        Where crystal and melt are in equilibrium, K; to tens of K.
     reference : str
         Where the parameters were published.
     """
@@ -33,6 +35,7 @@ class Potential:
     parameters: str
     cohesive_energy: float
     lattice_constant: float
+    melting: float
     reference: str
 
     def file(self) -> str:
@@ -44,14 +47,17 @@ POTENTIALS = {
     p.name: p
     for p in (
         Potential(
-            # A B cutoffA cutoffC alpha beta eta gamma lambda mu rho sigma Q0 u1 u2 u3 u4
+            # A B cutoffA cutoffC alpha beta eta gamma lambda mu rho sigma Q0 u1 u2 u3 u4.
+            # LAMMPS has it twice: "edip" is twice as fast, by tables, and of two runs from
+            # the same seed in one process some differ (version of July 2025)
             name="edip",
-            style="edip",
+            style="edip/multi",
             parameters="7.9821730 1.5075463 3.1213820 2.5609104 3.1083847 0.0070975 "
             "0.2523244 1.1247945 1.4533108 0.6966326 1.2085196 0.5774108 312.1341346 "
             "-0.165799 32.557 0.286198 0.66",
             cohesive_energy=-4.650,
             lattice_constant=5.4305,
+            melting=1520.0,  # Keblinski et al., Phys. Rev. B 66, 064104 (2002)
             reference="Justo et al., Phys. Rev. B 58, 2539 (1998), 10.1103/PhysRevB.58.2539",
         ),
         Potential(
@@ -62,6 +68,7 @@ POTENTIALS = {
             "0.6022245584 4.0 0.0 0.0",
             cohesive_energy=-4.3366,
             lattice_constant=5.4309,
+            melting=1691.0,  # Broughton and Li, Phys. Rev. B 35, 9120 (1987)
             reference="Stillinger and Weber, Phys. Rev. B 31, 5262 (1985), "
             "10.1103/PhysRevB.31.5262",
         ),
@@ -74,6 +81,7 @@ POTENTIALS = {
             "471.18 2.85 0.15 2.4799 1830.8",
             cohesive_energy=-4.6296,
             lattice_constant=5.432,
+            melting=2547.0,  # Cook and Clancy, Phys. Rev. B 47, 7686 (1993)
             reference="Tersoff, Phys. Rev. B 38, 9902 (1988), 10.1103/PhysRevB.38.9902",
         ),
     )

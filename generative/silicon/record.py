@@ -17,7 +17,6 @@ from generative.trajectories import Trajectory
 from .dynamics import Quench, Stopped, hold
 from .engine import SILICON, TIMESTEP_PS, Engine
 
-_SETTLE_PS = 50.0  # at the temperature, before the first frame
 _TICK = 50  # frames between two looks at `stop`
 
 
@@ -34,6 +33,8 @@ class Recording:
     interval : float
         Between frames, fs; a multiple of the time step of 1 fs.
     runs : int
+    settle : float
+        At the temperature before the first frame, ps.
 
     Raises
     ------
@@ -45,6 +46,7 @@ class Recording:
     frames: int = 40_000
     interval: float = 10.0
     runs: int = 1
+    settle: float = 50.0
 
     def __post_init__(self):
         if self.frames < 2 or self.runs < 1:
@@ -59,7 +61,7 @@ class Recording:
     @property
     def picoseconds(self) -> float:
         """Return how long all of it takes."""
-        one = _SETTLE_PS + self.frames * self.interval / 1000
+        one = self.settle + self.frames * self.interval / 1000
         return self.quench.picoseconds + self.runs * one
 
     def run(
@@ -89,7 +91,7 @@ class Recording:
                 engine.move(start)
                 engine.draw_velocities(self.quench.temperature, rng)
                 both = self.quench.temperature, self.quench.temperature
-                hold(engine, *both, _SETTLE_PS, rng, progress, stop)
+                hold(engine, *both, self.settle, rng, progress, stop)
                 runs.append(self._record(engine, number, progress, stop))
         return runs
 
@@ -122,5 +124,5 @@ class Recording:
             numbers=np.full(self.quench.atoms, SILICON),
             energy=energy,
             interval=self.interval,
-            provenance=self.quench.describe(engine) | {"settled_ps": _SETTLE_PS} | measured,
+            provenance=self.quench.describe(engine) | {"settle": self.settle} | measured,
         )
