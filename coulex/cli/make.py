@@ -9,7 +9,7 @@ import typer
 
 from . import molecule as m
 from . import options as o
-from .output import Commands, Interrupted, Stop, print_json, progress
+from .output import Commands, Interrupted, Stop, print_json, progress, say
 from .simulate import canonical_command
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _RDF = (8.0, 0.05)  # up to, and width of the shells, Å
 _PEAKS = 2  # of the RDF are named
 _PROMINENT = 0.3  # what counts as a peak stands out by this much
 _MEASURED = 200  # frames of each run that are measured
+_FEW = 50  # independent frames: too few to hold some back
 
 Made = TypeVar("Made")
 
@@ -107,6 +108,11 @@ def silicon_trajectory(
         run.provenance["command"] = command
     write(out, made)
     found = _course(recording, made) | {"seed": seed, "file": str(out)}
+    if found["energy_effective_frames"] < _FEW:
+        say(
+            f"warning: its energy is worth {found['energy_effective_frames']:.0f} independent "
+            "frames: it drifts, or is too short; more --frames, more --runs or another --seed"
+        )
     _tell(
         f"silicon at {temperature:g} K, {potential}, {atoms} atoms", found, command, json=json
     )
