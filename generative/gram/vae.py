@@ -16,11 +16,12 @@ Training minimises, in nats, a misfit and the divergence of the latents from the
     (3n - 3) / 2 [ d² / σ² + log 2πσ² ] + KL(q(z | G) || p(z)),
 
 d² being the mean squared difference of scaled entries of G, or of coordinates after the best
-rotation (divided by their variance), or both in equal parts; each σ is learned. An environment
-has 3n - 3 degrees of freedom, so many nats are at stake, and no more: this is no bound of a
-density of positions, whose orientation it leaves open, and the model has no `log_prob`. Of
-latents that cannot hold an environment the decoder's point is a mean, in which atoms come too
-near each other: `repulsion` is a price for pairs that are closer than any in training.
+rotation (divided by their variance), or both in equal parts. σ is what the latents are not to
+care about: a number, or learned, which of few data learns that of the training set. The misfit
+counts the 3n - 3 degrees of freedom of an environment, whose orientation it leaves open: this
+is no bound of a density of positions, and the model has no `log_prob`. Of latents that cannot
+hold an environment the decoder's point is a mean, in which atoms come too near each other:
+`repulsion` is a price for pairs that are closer than any in training.
 
 Mirror images have the same G. With `mirror="SO3"` the encoder is told which of the two it is.
 """
@@ -43,8 +44,9 @@ from .synchronise import align, procrustes_loss
 DECODERS = ("coordinates", "gram")
 MISFITS = ("gram", "positions", "both", "published")
 
-_FIRST_NOISE = 0.3  #: σ before training
+_FIRST_NOISE = 0.3  #: σ before it learns
 _LARGEST_LOG_VARIANCE = 20.0
+_TRAINING = {"epochs": 600, "batch_size": 64, "learning_rate": 3e-3, "patience": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,8 @@ class GramVaeOptions(Options):
     misfit : str
         What d² is of: "gram", "positions", or "both" in equal parts; or "published", the
         squared error of all scaled entries of G summed, with a σ of √½.
+    noise : float
+        σ, in deviations of the data; 0: learned.
     kl_weight : float
         Of the divergence.
     repulsion : float
@@ -77,8 +81,9 @@ class GramVaeOptions(Options):
     decoder: str = "coordinates"
     prior: str = "flow"
     misfit: str = "both"
+    noise: float = 0.3
     kl_weight: float = 1.0
-    repulsion: float = 100.0
+    repulsion: float = 10.0
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "published": {
@@ -87,12 +92,13 @@ class GramVaeOptions(Options):
             "misfit": "published",
             "repulsion": 0.0,
         },
-        "large": {"latents": 21, "hidden": (128, 64), "activation": "silu"},
+        "large": {"latents": 21, "hidden": (128, 64), "activation": "silu", "noise": 0.05},
     }
     TRAINING: ClassVar[dict[str, dict[str, Any]]] = {
-        key: {"epochs": 400, "batch_size": 32, "learning_rate": 2e-3, "patience": 0, **more}
-        for key, more in (("default", {"ema": 0.99}), ("published", {}))
-    } | {"large": {"epochs": 100, "batch_size": 64, "patience": 0, "ema": 0.99}}
+        "default": {"ema": 0.99, "weight_decay": 0.1} | _TRAINING,
+        "published": _TRAINING,
+        "large": {"ema": 0.99} | _TRAINING | {"epochs": 100},
+    }
     REPRESENTATION: ClassVar[dict[str, dict[str, Any]]] = {
         "published": {"labels": "augment", "frame": "given"}
     }
@@ -103,7 +109,7 @@ class GramVaeOptions(Options):
         if self.latents < 1:
             msg = f"latents must be at least 1, got {self.latents}"
             raise ValueError(msg)
-        for name in ("kl_weight", "repulsion"):
+        for name in ("noise", "kl_weight", "repulsion"):
             if not 0 <= getattr(self, name) < math.inf:
                 msg = f"{name} must be 0 or more, got {getattr(self, name)}"
                 raise ValueError(msg)
@@ -139,6 +145,7 @@ class GramVae(Model):
     sees = "environment"
     standardised = False
     options: GramVaeOptions
+    log_noise: Tensor
     mean: Tensor
     scale: Tensor
     shortest: Tensor
@@ -163,10 +170,13 @@ class GramVae(Model):
         self.prior = make_prior(
             o.prior, o.latents, self.condition_size, hidden=o.hidden, **dense
         )
-        terms = {"published": (), "both": ("gram", "positions")}.get(o.misfit, (o.misfit,))
-        self.log_noise = nn.ParameterDict(
-            {term: nn.Parameter(torch.tensor(math.log(_FIRST_NOISE))) for term in terms}
-        )
+        terms = {"published": (), "both": ("gram", "positions")}
+        self.terms: tuple[str, ...] = terms.get(o.misfit, (o.misfit,))
+        log_noise = torch.full((len(self.terms),), math.log(o.noise or _FIRST_NOISE))
+        if o.noise or not self.terms:
+            self.register_buffer("log_noise", log_noise, persistent=False)
+        else:
+            self.log_noise = nn.Parameter(log_noise)
         self.register_buffer("mean", torch.zeros(self.shape))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("shortest", torch.zeros(()))
@@ -249,13 +259,12 @@ class GramVae(Model):
         return {"loss": loss, "kl": kl.detach(), **parts}
 
     def _misfit(self, square: dict[str, Tensor]) -> Tensor:
-        if not self.log_noise:
+        if not self.terms:
             return square["gram"] * (self.atoms * (self.atoms + 1) // 2)
-        nats = [
-            square[term] * (-2 * log_noise).exp() + 2 * log_noise + math.log(2 * math.pi)
-            for term, log_noise in self.log_noise.items()
-        ]
-        return self.degrees / 2 * torch.stack(nats).mean()
+        squares = torch.stack([square[term] for term in self.terms])
+        variance = (2 * self.log_noise).exp()
+        nats = squares / variance + (2 * math.pi * variance).log()
+        return self.degrees / 2 * nats.mean()
 
     def _overlap(self, decoded: Tensor, z: Tensor, c: Tensor) -> Tensor:
         """Return how much pairs overlap, per environment, of decoded data and of draws.
