@@ -78,6 +78,14 @@ class Source(ABC):
     def identity(self) -> str:
         """Return a digest of the contents: a resumed training compares it."""
 
+    @property
+    def drawn_by(self) -> str | None:
+        """Return a digest of what drew the events, if they follow from it and their numbers.
+
+        A set of another length that was drawn alike begins with the same events.
+        """
+        return None
+
     @abstractmethod
     def read(self, first: int, count: int) -> dict[str, np.ndarray]:
         """Return arrays by name; those with an axis of events have `count` rows."""
@@ -138,6 +146,14 @@ class Events(Source):
             for name in self.names
         }
         return hashlib.sha256(canonical(arrays).encode()).hexdigest()
+
+    @property
+    def drawn_by(self) -> str | None:
+        said = self.data.configuration
+        drawn = {name: said.get(name) for name in ("ensemble", "molecule", "seed")}
+        if None in drawn.values() or "sampler" in said:  # draws of a model have other seeds
+            return None
+        return hashlib.sha256(canonical(drawn).encode()).hexdigest()
 
     def read(self, first: int, count: int) -> dict[str, np.ndarray]:
         return {

@@ -224,6 +224,7 @@ def _publish(
     described = {
         "training": wanted["training"],
         "data": wanted["data"],
+        "data_drawn_by": order.source.drawn_by,
         "summary": summary,
         "provenance": {"coulex": __version__, "torch": torch.__version__, **order.about},
     }

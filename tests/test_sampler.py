@@ -187,6 +187,20 @@ def test_sampling_knows_what_coulex_train_has_seen(here):
     assert said["events"] == (data.part_of(9, 0, N) == 2).sum()
 
 
+def test_the_first_events_of_a_seed_are_the_same_in_every_file(here):
+    """More of them, or fewer, in another orientation: still those that were trained on."""
+    line = "simulate OCS --charges 2,2,2 --ensemble gaussian --sigma 0.1"
+    run(f"{line} -n 400 -o first.h5")
+    run("train gaussian first.h5 -o trained --epochs 1 --batch-size 100 --noise 0.01:0.05")
+    for options, known in (("", True), ("--orientation random", True), ("--seed 2", False)):
+        run(f"{line} -n 500 {options} -o more.h5 --overwrite")
+        done = run("sample trained -n 1 --condition more.h5 -o draws.h5 --overwrite --json")
+        said = as_json(done)
+        assert said["part"] == ("test" if known else None)
+        assert ("with the same seed" in done.stderr) == known
+        assert said["events"] == ((data.part_of(1, 0, 500) == 2).sum() if known else 500)
+
+
 def test_sampling_others(here):
     line = "sample model -n 4 --condition other.h5 --noise 0.03"
     said = as_json(run(f"{line} -o draws.h5 --json"))

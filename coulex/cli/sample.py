@@ -172,9 +172,13 @@ def _part(
     if file.is_dir() or is_single(file):
         held = dataset.open(file)
         names = sampler.geometry.needs, sampler.geometry.optional  # what training read
-        trained = all(name in held for name in names[0]) and (
-            Events(file, *names).identity == about.get("data")
-        )
+        if all(name in held for name in names[0]):
+            source = Events(file, *names)
+            drawn_by = source.drawn_by
+            trained = source.identity == about.get("data")
+            if not trained and drawn_by is not None and drawn_by == about.get("data_drawn_by"):
+                say(f"{file} was drawn as the data of the model were, with the same seed")
+                trained = True
     if not trained:
         if part not in (None, "all"):
             msg = f"--part {part} is of the file that the model was trained on, not of {file}"
@@ -185,7 +189,8 @@ def _part(
         say(f"the model was trained on {file}: its draws for part {part} prove nothing")
     else:
         say(
-            f"the model was trained on {file}: drawing for the events that were left for tests"
+            f"the model was trained on {file}: drawing for the events that were left for "
+            "tests; others are made by another --seed"
         )
     if part == "all":
         return None, {"name": part, "seed": seed}
