@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import coulex
 from coulex import Box, Equilibrium, Gaussian, Molecule, Search, frames
+from coulex.inverse import comparison
 from coulex.inverse import solutions as s
 from coulex.kernels import events
 from coulex.units import ANGSTROM
@@ -159,6 +160,12 @@ def test_two_ions_have_a_closed_form():
     again = coulex.simulate(got.positions, m, q, tolerance=1e-13).momenta
     assert_allclose(again[:, 0], p, rtol=1e-12, atol=1e-12 * np.abs(p).max())
     assert got.solution_residual.max() < 1e-9
+
+    def draws(p, n, **about):
+        return np.repeat(got.positions[:, None], n, axis=1), None
+
+    ways = comparison.compare(np.stack([p, -p], axis=1), m, q, draws)
+    assert [way.solved for way in ways] == [20, 20]  # the draws, and the closed form
 
 
 # What has no answer, beside what has: the others of the batch do not notice.

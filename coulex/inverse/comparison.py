@@ -89,13 +89,14 @@ def compare(
     options = {"prior": prior, "tolerance": tolerance, "noise": noise, "threads": threads}
     own = q if q.ndim == 1 else q[:_WARM]
     invert(p[:_WARM], masses, own, **options)
-    if noise is None:
+    searched = noise is None and p.shape[1] > 2  # of two ions there is nothing to search for
+    if searched:
         _searched(p[:_WARM], masses, own, sampler, tolerance, truth=None, threads=threads)
     tolerance = tolerance if noise is None else None
     ways = [_alone(p, masses, q, sampler, tolerance, noise, **common)]
-    if tolerance is not None:
+    if searched:
         ways.append(_searched(p, masses, q, sampler, tolerance, **common))
-    elif q.ndim == 1:
+    elif noise is not None and q.ndim == 1:
         ways += _weighted(p, masses, q, sampler, noise, prior, **common)
     begin = perf_counter()
     found = invert(p, masses, q, **options)
