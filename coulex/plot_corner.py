@@ -53,7 +53,13 @@ def corner(data: Dataset, *, event: int = 0) -> Figure:
     w = np.ones(len(x))
     if "solution_weight" in data:
         w = data["solution_weight"][place]
-    values = np.stack([c.values(x) for c in coordinates], axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.stack([c.values(x) for c in coordinates], axis=1)
+    good = np.isfinite(values).all(axis=1)
+    if good.sum() < _LEAST:
+        msg = f"of event {event} {good.sum()} draws are geometries; {_LEAST} are needed"
+        raise InvalidDataError(msg)
+    values, w = values[good], w[good]
     truth = None
     if "initial_positions" in data:
         true = data.read("initial_positions", event, 1)
@@ -62,7 +68,7 @@ def corner(data: Dataset, *, event: int = 0) -> Figure:
     name = data.configuration.get("molecule", {}).get("name") or data.path.stem
     model = data.configuration.get("sampler", {}).get("model", "")
     said = f"{name}, {model}" if model else name
-    figure.suptitle(f"{said}: event {event}, {len(x):,} draws", fontsize=11, color=INK)
+    figure.suptitle(f"{said}: event {event}, {len(values):,} draws", fontsize=11, color=INK)
     return figure
 
 

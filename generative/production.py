@@ -108,6 +108,9 @@ def run(
     MismatchError, CorruptFileError
         As `fit`.
     """
+    if not order.folder.name:
+        msg = f"{order.folder} has no name that a model could have; name a new folder"
+        raise OutputError(msg)
     work = parts_of(order.folder)
     if resume and (order.folder / MODEL).exists() and not work.exists():
         return _finished(order)

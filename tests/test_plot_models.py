@@ -97,6 +97,13 @@ def test_draws_that_are_too_sure_leave_it(tmp_path):
     assert covered < 0.35
 
 
+def test_corner_of_draws_that_are_far_beyond_all_molecules(tmp_path):
+    """A flow may draw them of momenta that it never saw the like of."""
+    data = drawn(tmp_path / "far.h5", width=1e160)
+    with pytest.raises(InvalidDataError, match="of event 0 0 draws are geometries"):
+        plot_corner.corner(data)
+
+
 def test_corner_shows_the_draws_of_one_event(tmp_path):
     data = drawn(tmp_path / "draws.h5", missing=5)
     figure = plot_corner.corner(data, event=7)

@@ -117,6 +117,7 @@ def test_options_from_flags_and_a_file(events, tmp_path):
         ("train mlp {events} -o {out} --resume --overwrite", 2, "give one of them"),
         ("train mlp {events}.missing -o {out}", 1, "ocs.h5.missing"),
         ("train mlp {events} -o {out}/deeper/m", 1, "make it first"),
+        ("train mlp {events} -o . --overwrite", 1, "name a new folder"),
     ],
 )
 def test_mistakes(events, tmp_path, words, code, message):
