@@ -32,6 +32,8 @@ HOMES = {
     "flow": "flow",
     "gram-vae": "gram.vae",
     "gram-diffusion": "gram.diffusion",
+    "gram-equivariant": "gram.spherical",
+    "gram-graph": "gram.graph",
 }
 
 
