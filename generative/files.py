@@ -34,7 +34,11 @@ MODEL, PARAMETERS = "model.json", "parameters.safetensors"
 FORMAT_VERSION = 1
 
 #: the module of each representation that comes with the package
-_HOMES = {"geometry": "geometry", "environment": "gram.representation"}
+_HOMES = {
+    "geometry": "geometry",
+    "environment": "gram.representation",
+    "trajectory": "repap.representation",
+}
 
 _KEYS = {
     *("format", "format_version", "needs", "name", "options", "representation", "tensors"),

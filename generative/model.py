@@ -34,6 +34,7 @@ HOMES = {
     "gram-diffusion": "gram.diffusion",
     "gram-equivariant": "gram.spherical",
     "gram-graph": "gram.graph",
+    "repap": "repap.model",
 }
 
 

@@ -245,6 +245,14 @@ MAY_IMPORT |= {
         "coulex.errors",
         "coulex.kernels.compiled",
     },
+    "generative.repap": PARTS
+    | {
+        "coulex.errors",
+        "generative.correlation",
+        "generative.data",
+        "generative.structures",
+        "generative.trajectories",
+    },
     "generative.gram": PARTS
     | {"coulex.frames", "generative.data", "generative.equivariant", "generative.structures"},
     "generative.metrics": {"coulex.frames"},

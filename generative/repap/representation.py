@@ -1,0 +1,264 @@
+"""A frame as a sequence of atoms in a box: moved into it, turned at random, put in order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coulex.errors import InvalidDataError
+from generative.representation import Representation
+from generative.structures import Structure
+
+from . import order as orders
+from .frames import Frames
+
+AUGMENTS = ("auto", "none", "cube", "translations", "all")
+
+_MARGIN = 0.1  #: of the extent of the atoms, between them and the walls of a closed box
+_SMALLEST = 1.5  #: a periodic box is longer than this many shortest distances
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences(Representation):
+    """Positions of atoms, Å, in the order in which they are placed.
+
+    Attributes
+    ----------
+    numbers : (atoms,) tuple of int
+        Of the slots of the sequence.
+    atoms : (atoms,) tuple of int
+        Which atom of a file fills each slot; where frames are ordered by themselves, up to
+        the order among those of one element.
+    low, lengths : (3,) tuples of float
+        Corner and edges of the box, Å.
+    periodic : bool
+        Else the box is closed, and holds all atoms with a margin.
+    order : str
+        "mean-distance" to the origin over the training data; "spatial": along x, in each
+        frame; "given". For `fit` also "auto": "spatial" if atoms leave their places.
+    augment : str
+        "none"; "cube": symmetries of the box; "translations"; "all". For `fit` also "auto":
+        "all" in a periodic liquid, else "none".
+    closest : float
+        Shortest distance between two atoms in the training data, Å.
+    """
+
+    numbers: tuple[int, ...]
+    atoms: tuple[int, ...]
+    low: tuple[float, float, float]
+    lengths: tuple[float, float, float]
+    periodic: bool
+    order: str
+    augment: str
+    closest: float
+
+    kind = "trajectory"
+    noun = "frames"
+    needs = ("positions", "cell", "periodic", "numbers")
+    limits = (
+        "It knows these atoms in this box at this temperature, and nothing else. Frames of\n"
+        "one trajectory are alike: what is far in time from training is a fair test, what\n"
+        "another run shows a better one."
+    )
+
+    def __post_init__(self):
+        for name, known in (("order", orders.ORDERS), ("augment", AUGMENTS)):
+            if getattr(self, name) not in known[1:]:
+                msg = f"{name} must be {', '.join(known)}, got {getattr(self, name)!r}"
+                raise ValueError(msg)
+        if not self.periodic and self.augment in ("translations", "all"):
+            msg = "a closed box has no translations; augment must be none or cube"
+            raise ValueError(msg)
+        if self.augment != "none" and self.order == "mean-distance":
+            msg = "atoms that are moved have no mean distance; order=spatial or augment=none"
+            raise ValueError(msg)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.numbers), 3)
+
+    @property
+    def condition_size(self) -> int:
+        return 0
+
+    @property
+    def draws(self) -> bool:
+        return self.augment != "none"
+
+    @property
+    def anchored(self) -> bool:
+        """Return whether a place in the box means anything."""
+        return self.augment not in ("translations", "all")
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Return the element of each slot, counted from 0."""
+        found = list(dict.fromkeys(self.numbers))
+        return tuple(found.index(number) for number in self.numbers)
+
+    @classmethod
+    def source(cls, paths: Sequence[Path], **options: Any) -> Frames:  # noqa: ARG003
+        return Frames.of(paths)
+
+    @classmethod
+    def fit(
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        *,
+        order: str = "auto",
+        augment: str = "auto",
+        periodic: bool | None = None,
+    ) -> "Sequences":
+        """Make the representation of a trajectory.
+
+        Parameters
+        ----------
+        arrays : mapping
+            `positions` (frames, atoms, 3), unwrapped, of the training part; `cell`,
+            `periodic`, `numbers`.
+        order, augment : str
+        periodic : bool, optional
+            As the file says when omitted; False puts periodic atoms into a closed box.
+
+        Raises
+        ------
+        ValueError
+            If an option is unknown, or does not fit another.
+        InvalidDataError
+            If the cell is not orthorhombic, periodic along some axes only, or too small.
+        """
+        for name, value, known in (
+            ("order", order, orders.ORDERS),
+            ("augment", augment, AUGMENTS),
+        ):
+            if value not in known:
+                msg = f"{name} must be {', '.join(known)}, got {value!r}"
+                raise ValueError(msg)
+        positions, numbers = arrays["positions"], np.asarray(arrays["numbers"])
+        in_cell = _is_periodic(arrays)
+        periodic = in_cell if periodic is None else periodic
+        if periodic and not in_cell:
+            msg = "the atoms are in no periodic cell; periodic must be false"
+            raise ValueError(msg)
+        low, lengths = _box(positions, np.asarray(arrays["cell"]), periodic)
+        melted = orders.wanders(positions, float(np.prod(lengths)))
+        if order == "auto":
+            order = "spatial" if melted else "mean-distance"
+        if augment == "auto":
+            augment = "all" if order == "spatial" and periodic else "none"
+        atoms = np.arange(len(numbers))
+        if order == "mean-distance":
+            atoms = orders.by_mean_distance(positions)
+        if order == "spatial":
+            atoms = orders.by_element(numbers)
+        closest = shortest(positions, lengths if periodic else None)
+        if periodic and lengths.min() < _SMALLEST * closest:
+            msg = (
+                f"the cell is {lengths.min():.3g} Å, the shortest distance {closest:.3g} Å: "
+                "too small to tell atoms from their images; repeat the cell"
+            )
+            raise InvalidDataError(msg)
+        return cls(
+            numbers=tuple(numbers[atoms].tolist()),
+            atoms=tuple(atoms.tolist()),
+            low=tuple(low.tolist()),
+            lengths=tuple(lengths.tolist()),
+            periodic=periodic,
+            order=order,
+            augment=augment,
+            closest=closest,
+        )
+
+    def encode(
+        self, arrays: Mapping[str, np.ndarray], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        numbers = np.asarray(arrays["numbers"])
+        if tuple(numbers[list(self.atoms)].tolist()) != self.numbers:
+            msg = "these are other atoms, or another order, than those of the model"
+            raise InvalidDataError(msg)
+        lengths = np.array(self.lengths)
+        x = np.asarray(arrays["positions"], float)[:, list(self.atoms)] - self.low
+        if self.augment in ("cube", "all"):
+            middle = 0 if self.periodic else lengths / 2
+            x = orders.turned(x - middle, lengths, rng) + middle
+        if self.augment in ("translations", "all"):
+            x = x + rng.random((len(x), 1, 3)) * lengths
+        x = self._inside(x)
+        if self.order == "spatial":
+            x = orders.along_x(x, np.array(self.numbers))
+        return x, np.zeros((len(x), 0))
+
+    def decode(self, x: np.ndarray) -> list[Structure]:
+        """Return structures of samples (m, atoms, 3)."""
+        cell = np.diag(self.lengths) if self.periodic else np.zeros((3, 3))
+        periodic = np.full(3, self.periodic)
+        return [
+            Structure(
+                positions=np.asarray(frame, float) + self.low,
+                cell=cell,
+                periodic=periodic,
+                numbers=np.array(self.numbers),
+            )
+            for frame in x
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any]) -> "Sequences":
+        made: dict[str, Any] = dict(description)
+        for name in ("numbers", "atoms", "low", "lengths"):
+            made[name] = tuple(made[name])
+        return cls(**made)
+
+    def _inside(self, x: np.ndarray) -> np.ndarray:
+        """Move atoms into the periodic box; refuse those outside of a closed one."""
+        lengths = np.array(self.lengths)
+        if self.periodic:
+            return x - np.floor(x / lengths) * lengths
+        out = ((x < 0) | (x >= lengths)).any(2)
+        if out.any():
+            frame, slot = np.argwhere(out)[0]
+            msg = (
+                f"{np.any(out, axis=1).sum()} of {len(x)} frames have atoms outside of the "
+                f"closed box; the first is frame {frame}, atom {self.atoms[slot]}"
+            )
+            raise InvalidDataError(msg)
+        return x
+
+
+def shortest(positions: np.ndarray, lengths: np.ndarray | None) -> float:
+    """Return the shortest distance between two atoms in any frame, Å."""
+    i, j = np.tril_indices(positions.shape[1], -1)
+    least = np.inf
+    for block in np.array_split(positions, len(positions) // 1000 + 1):
+        d = block[:, i] - block[:, j]
+        if lengths is not None:
+            d -= np.rint(d / lengths) * lengths
+        least = min(least, float((d**2).sum(2).min(initial=np.inf)))
+    return least**0.5
+
+
+def _is_periodic(arrays: Mapping[str, np.ndarray]) -> bool:
+    periodic = np.asarray(arrays["periodic"], bool)
+    if periodic.any() != periodic.all():
+        msg = "the cell is periodic along some axes only; RePAP knows all three or none"
+        raise InvalidDataError(msg)
+    return bool(periodic.all())
+
+
+def _box(
+    positions: np.ndarray, cell: np.ndarray, periodic: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    if periodic:
+        lengths = np.diag(cell)
+        if np.abs(cell - np.diag(lengths)).max() > 1e-6 or lengths.min() <= 0:
+            msg = f"the cell must be orthorhombic, along x, y and z; got rows {cell.tolist()}"
+            raise InvalidDataError(msg)
+        return np.zeros(3), lengths.copy()
+    low, high = positions.min((0, 1)), positions.max((0, 1))
+    margin = _MARGIN * (high - low).max()
+    return low - margin, high - low + 2 * margin
