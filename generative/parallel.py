@@ -66,6 +66,17 @@ def anyone(flag: bool) -> bool:
     return float(total) > 0
 
 
+def of_all(own: Tensor) -> Tensor:
+    """Return the tensors of all processes, which have one shape, stacked on the CPU."""
+    world = rank_and_world()[1]
+    if world == 1:
+        return own[None].cpu()
+    own = own.to(_tensor(0.0).device)
+    all_of_them = [torch.empty_like(own) for _ in range(world)]
+    dist.all_gather(all_of_them, own)
+    return torch.stack(all_of_them).cpu()
+
+
 def _tensor(value: float) -> Tensor:
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
     return torch.tensor(value, dtype=torch.float64, device=device)

@@ -37,7 +37,8 @@ class Run:
         self.history = History()
         self.epoch = self.batch = self.n_steps = 0
         self.total = torch.zeros((), dtype=torch.float64, device=device)
-        self.random_state: Tensor | None = None  #: within an epoch that was interrupted
+        #: (processes, bytes), within an epoch that was interrupted
+        self.random_state: Tensor | None = None
         self.mean: list[Tensor] = [p.detach().clone() for p in self.parameters]
         self.best: dict[str, Tensor] = {}
         self.seconds = 0.0

@@ -106,7 +106,7 @@ def fit(
                 trained += options.batch_size
                 progress(options.batch_size)
                 if parallel.anyone(stop()):
-                    run.random_state = _random_state(device)
+                    run.random_state = parallel.of_all(_random_state(device))
                     if path is not None and rank == 0:
                         checkpoint.write(path, run.tensors(), about, run.state())
                     return Result(run.history, False, perf_counter() - begin, trained)
@@ -170,13 +170,12 @@ def _seeded(
     seed: int, epoch: int, state: Tensor | None, device: torch.device | str
 ) -> Iterator[None]:
     """Let torch draw by (seed, epoch), or go on from a state, and leave its own state be."""
-    cuda = torch.device(device).type == "cuda"
+    cuda, rank = torch.device(device).type == "cuda", parallel.rank_and_world()[0]
     with torch.random.fork_rng(devices=[torch.device(device)] if cuda else []):
-        torch.manual_seed(
-            (seed * 1_000_003 + epoch + 2) % 2**63 + parallel.rank_and_world()[0]
-        )
+        torch.manual_seed((seed * 1_000_003 + epoch + 2) % 2**63 + rank)
         if state is not None:
-            (torch.cuda.set_rng_state if cuda else torch.set_rng_state)(state)
+            own = state[rank].clone()  # torch reads from where memory begins
+            (torch.cuda.set_rng_state if cuda else torch.set_rng_state)(own)
         yield
 
 

@@ -246,6 +246,26 @@ def train(folder, epochs):
 """
 
 ONCE = """
+parallel.start("cpu")
+
+def interrupted(folder, steps, resume=False):
+    torch.manual_seed(0)
+    kind = model_class("cvae")
+    model = kind(kind.options_type(latent_size=2, hidden=(8,)), Pairs(noise=0.1))
+    options, left = Training(epochs=2, batch_size=100, seed=3), iter(range(steps))
+    fit(model, Arrays(linear_data(600)), options, folder=folder, resume=resume,
+        stop=lambda: next(left, None) is None)
+    return model.state_dict()
+
+# latents are drawn by every process for itself, and drawn on
+through = interrupted(None, 99)
+part = Path(sys.argv[1]) / "part"
+part.mkdir(exist_ok=True)
+interrupted(part, 2)
+parallel.average(0.0)  # waits for the checkpoint
+resumed = interrupted(part, 99, resume=True)
+assert all(torch.equal(value, resumed[key]) for key, value in through.items())
+
 train(Path(sys.argv[1]), int(sys.argv[2]))
 left = [task.joinpath("comm").read_text() for task in Path("/proc/self/task").glob("*")]
 assert not [name for name in left if "gloo" in name], left
