@@ -7,6 +7,7 @@ import typer
 from coulex import __version__
 
 from .data import app as data
+from .infill import infill
 from .invert import invert
 from .make import app as make
 from .output import Commands, plain_warnings
@@ -29,6 +30,7 @@ app.command()(simulate)
 app.command()(invert)
 app.command()(train)
 app.command()(sample)
+app.command()(infill)
 app.command()(score)
 app.command()(validate)
 app.add_typer(plot, name="plot")

@@ -52,7 +52,8 @@ def from_upper(entries: Array) -> Array:
 def spectrum(g: Array) -> Array:
     """Return the eigenvalues (..., n), the largest first."""
     values: Any = _linalg(g).eigvalsh(g)
-    return values.flip(-1) if isinstance(values, Tensor) else values[..., ::-1]
+    ordered: Any = values.flip(-1) if isinstance(values, Tensor) else values[..., ::-1]
+    return ordered
 
 
 def factor(g: Array, hand: Array | None = None) -> Array:
@@ -98,12 +99,15 @@ def handedness(x: Array) -> Array:
         if isinstance(size, Tensor)
         else size.max(-1, keepdims=True)
     )
+    hand: Any
     if isinstance(volume, Tensor):
         first = large.int().argmax(-1, keepdim=True)
         chosen = volume.gather(-1, first)[..., 0]
-        return torch.where(chosen < 0, -1.0, 1.0).to(positions.dtype)
-    chosen = np.take_along_axis(volume, large.argmax(-1, keepdims=True), -1)[..., 0]
-    return np.where(chosen < 0, -1.0, 1.0).astype(positions.dtype)
+        hand = torch.where(chosen < 0, -1.0, 1.0).to(positions.dtype)
+    else:
+        chosen = np.take_along_axis(volume, large.argmax(-1, keepdims=True), -1)[..., 0]
+        hand = np.where(chosen < 0, -1.0, 1.0).astype(positions.dtype)
+    return hand
 
 
 class Normaliser(nn.Module):
