@@ -1,9 +1,9 @@
 """Denoising diffusion of a few numbers, with an exact density.
 
-Data y of mean 0 and variance 1 are blurred by noise of deviation σ, from much less than theirs
-to much more. A network F learns to take the noise off again; in the form of Karras et al.,
+Data y of mean 0 and variance near 1 are blurred by noise of deviation σ, from much less than
+theirs to much more. A network F learns to take the noise off; in the form of Karras et al.,
 
-    D(y, σ) = y / (1 + σ²) + σ / √(1 + σ²) F(y / √(1 + σ²), log σ),
+    D(y, σ) = y / (1 + σ²) + σ / √(1 + σ²) F(y, log σ),
 
 inputs, outputs and errors of F are of order one at every σ. The blurred distributions are
 those of the flow dy/dσ = (y - D) / σ, which is integrated from broad noise down for draws, and
@@ -13,6 +13,10 @@ from a sample up for its density,
 
 with the whole trace: no estimate by random vectors, as long as the numbers are few. With F = 0
 all this is exact for a normal distribution.
+
+Numbers are coordinates of atoms about a centre. The network is shown their distances as well,
+and gives a vector for each coordinate and a force along the line of each pair: how long bonds
+are, and that atoms do not overlap, need not be pieced together from coordinates.
 
 References
 ----------
@@ -34,97 +38,126 @@ _MIDDLE, _WIDTH = -1.0, 1.6  #: of log σ in training
 START = math.sqrt(1 + LARGEST**2)  #: deviation of data with the most noise
 _BEND = 7.0  #: steps in σ^(1/7): most of them where σ is small
 _WAVES = 8
+_NEAR = 1e-3  #: of the distances that the network sees, the least
+_FIRST = 0.1  #: of the usual size of weights of the last layer, before training
 
 #: (y (m, size), σ (m, 1), told (m, told)) -> D (m, size)
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-class Network(nn.Module):
-    """F: residual blocks of one width, each told σ and the condition.
+class Denoiser(nn.Module):
+    """F, by residual blocks of one width, and what follows from it.
 
     Parameters
     ----------
-    size, told : int
-        Numbers of a sample, and of what is known of it.
+    atoms, told : int
+        Atoms of an environment, and numbers that are known about it.
     width, blocks : int
     activation : str
         One of `nets.ACTIVATIONS`.
     dropout : float
+
+    Attributes
+    ----------
+    middle : (atoms, 3) tensor
+        Where the atoms of y = 0 are, in the unit of y.
+    space : (3 atoms, 3 atoms) tensor
+        Projection onto the linear space of the data, in which all noise is.
     """
 
+    middle: Tensor
+    space: Tensor
+    one: Tensor
+    other: Tensor
+
     def __init__(
-        self, size: int, told: int, *, width: int, blocks: int, activation: str, dropout: float
+        self,
+        atoms: int,
+        told: int,
+        *,
+        width: int,
+        blocks: int,
+        activation: str,
+        dropout: float,
     ):
         super().__init__()
-        self.enter = nn.Linear(size + told, width)
-        self.told = nn.Sequential(
-            nn.Linear(1 + 2 * _WAVES + told, width), ACTIVATIONS[activation]()
-        )
+        self.atoms = atoms
+        one, other = torch.triu_indices(atoms, atoms, 1)
+        lines = len(one) + atoms
+        act = ACTIVATIONS[activation]
+        self.enter = nn.Linear(3 * atoms + lines + told, width)
+        self.told = nn.Sequential(nn.Linear(1 + 2 * _WAVES + told, width), act())
         self.first = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width)) for _ in range(blocks)
         )
-        self.shift = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
+        self.gates = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(blocks))
         self.second = nn.ModuleList(
-            nn.Sequential(
-                ACTIVATIONS[activation](), nn.Dropout(dropout), nn.Linear(width, width)
-            )
+            nn.Sequential(act(), nn.Dropout(dropout), nn.Linear(width, width))
             for _ in range(blocks)
         )
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
+        self.leave = nn.Linear(width, 3 * atoms + lines)
+        with torch.no_grad():
+            self.leave.weight.mul_(_FIRST)
+            self.leave.bias.zero_()
+        self.register_buffer("middle", torch.zeros(atoms, 3))
+        self.register_buffer("space", torch.eye(3 * atoms))
+        self.register_buffer("one", one, persistent=False)
+        self.register_buffer("other", other, persistent=False)
 
-    def forward(self, y: Tensor, log_noise: Tensor, told: Tensor) -> Tensor:
-        """Return F (m, size) at scaled samples (m, size), with log σ (m, 1)."""
-        h = self.enter(torch.cat([y, told], 1))
+    def denoised(self, y: Tensor, sigma: Tensor, told: Tensor, free: Tensor) -> Tensor:
+        """Return D (m, size) of blurred samples, with σ (m, 1).
+
+        Parameters
+        ----------
+        y : (m, size) tensor
+        sigma : (m, 1) tensor
+        told : (m, told) tensor
+        free : (m, size) tensor
+            1, or 0 for numbers that are known, carry no noise, and keep their values.
+        """
+        total = 1 + sigma**2
+        clean = y / total + sigma * total.rsqrt() * self.forward(y, sigma.log(), told, free)
+        return y + free * ((clean - y) @ self.space)
+
+    def error(self, y: Tensor, told: Tensor, free: Tensor) -> Tensor:
+        """Return the mean squared error of F (m,) over free numbers, at a random noise each.
+
+        Parameters
+        ----------
+        y : (m, size) tensor
+            Samples.
+        told : (m, told) tensor
+        free : (m, size) tensor
+            As in `denoised`.
+        """
+        log_noise = _MIDDLE + _WIDTH * torch.randn_like(y[:, :1])
+        log_noise = log_noise.clamp(math.log(SMALLEST), math.log(LARGEST))
+        sigma, total = log_noise.exp(), 1 + (2 * log_noise).exp()
+        noise = free * (torch.randn_like(y) @ self.space)
+        wanted = (y * sigma - noise) * total.rsqrt()
+        found = self.forward(y + sigma * noise, log_noise, told, free) @ self.space
+        share = free.mean(1) * self.space.diagonal().sum()
+        return (free * (found - wanted) ** 2).sum(1) / share
+
+    def forward(self, y: Tensor, log_noise: Tensor, told: Tensor, free: Tensor) -> Tensor:
+        """Return F (m, size) of blurred samples (m, size), with log σ (m, 1)."""
+        narrower = (1 + (2 * log_noise).exp()).rsqrt()
+        x = self.middle + y.unflatten(1, (self.atoms, 3))
+        lines = torch.cat([x[:, self.one] - x[:, self.other], x], 1)
+        length = (lines.square().sum(2) + _NEAR**2).sqrt()
+        seen = torch.where(free > 0, y * narrower, y)
+        h = self.enter(torch.cat([seen, length.log(), told], 1))
         waves = torch.arange(1, _WAVES + 1, device=y.device) * (0.5 * log_noise)
         e = self.told(torch.cat([log_noise / 4, waves.sin(), waves.cos(), told], 1))
-        for first, shift, second in zip(self.first, self.shift, self.second, strict=True):
-            h = h + second(first(h) + shift(e))
-        return self.leave(h)
-
-
-def denoised(
-    network: nn.Module, y: Tensor, sigma: Tensor, told: Tensor, free: Tensor
-) -> Tensor:
-    """Return D (m, size) of blurred samples, with σ (m, 1).
-
-    Parameters
-    ----------
-    network : Network
-    y : (m, size) tensor
-    sigma : (m, 1) tensor
-    told : (m, told) tensor
-    free : (m, size) tensor
-        1, or 0 for numbers that are known, carry no noise, and keep their values.
-    """
-    total = 1 + sigma**2
-    found = network(_seen(y, total, free), sigma.log(), told)
-    return torch.where(free > 0, y / total + sigma * total.rsqrt() * found, y)
-
-
-def error(network: nn.Module, y: Tensor, told: Tensor, free: Tensor) -> Tensor:
-    """Return the mean squared error of F (m,) over free numbers, at a random noise each.
-
-    Parameters
-    ----------
-    network : Network
-    y : (m, size) tensor
-        Samples.
-    told : (m, told) tensor
-    free : (m, size) tensor
-        As in `denoised`.
-    """
-    log_noise = _MIDDLE + _WIDTH * torch.randn_like(y[:, :1])
-    log_noise = log_noise.clamp(math.log(SMALLEST), math.log(LARGEST))
-    sigma, total = log_noise.exp(), 1 + (2 * log_noise).exp()
-    noise = free * torch.randn_like(y)
-    wanted = (y * sigma - noise) * total.rsqrt()
-    found = network(_seen(y + sigma * noise, total, free), log_noise, told)
-    return (free * (found - wanted) ** 2).sum(1) / free.sum(1)
-
-
-def _seen(y: Tensor, total: Tensor, free: Tensor) -> Tensor:
-    """Return what the network sees: numbers of order one, and known ones as they are."""
-    return torch.where(free > 0, y * total.rsqrt(), y)
+        for first, gates, second in zip(self.first, self.gates, self.second, strict=True):
+            gate, shift = gates(e).chunk(2, 1)
+            h = h + second(first(h) * (1 + gate) + shift)
+        vectors, forces = self.leave(h).split([y.shape[1], length.shape[1]], 1)
+        along = (forces / length)[..., None] * lines
+        pairs = len(self.one)
+        push = along[:, pairs:].index_add(1, self.one, along[:, :pairs])
+        push = push.index_add(1, self.other, -along[:, :pairs])
+        return vectors + push.flatten(1)
 
 
 def levels(steps: int, like: Tensor) -> Tensor:
@@ -154,10 +187,8 @@ def draw(denoise: Denoise, y: Tensor, told: Tensor, steps: int) -> Tensor:
     return denoise(y, path[-1].expand(len(y), 1), told)
 
 
-def log_density(
-    denoise: Denoise, y: Tensor, told: Tensor, active: Tensor, steps: int
-) -> Tensor:
-    """Return log p (m,) in nats per unit of y, over the numbers that are active (size,)."""
+def log_density(denoise: Denoise, y: Tensor, told: Tensor, size: float, steps: int) -> Tensor:
+    """Return log p (m,) in nats per unit of y, in a space of `size` dimensions."""
     path = levels(steps, y).flip(0)
     total = torch.zeros_like(y[:, 0])
     for low, high in zip(path[:-1], path[1:], strict=True):
@@ -167,8 +198,7 @@ def log_density(
         y = y + (high - low) / 2 * (slope + slope_ahead)
         total = total + (high - low) / 2 * (trace + trace_ahead)
     variance = 1 + path[-1] ** 2
-    square = (active * y**2).sum(1) / variance
-    return total - 0.5 * (square + active.sum() * (2 * math.pi * variance).log())
+    return total - 0.5 * ((y**2).sum(1) / variance + size * (2 * math.pi * variance).log())
 
 
 def _slope(denoise: Denoise, y: Tensor, sigma: Tensor, told: Tensor) -> Tensor:

@@ -2,10 +2,9 @@
 
 Whole environments come in the frame and with the labels of the representation. In the
 canonical frame they fill a linear space of 3n - 3 dimensions, since Σ t_i × x_i = 0 for all
-that lie best on the template t; so noise is of that space alone, in which each principal axis
-is scaled to variance 1. The density is exact, in nats, with Å along orthonormal axes of that
-space: a density of shapes, of which each has one frame. What lies beside the space is not
-looked at.
+that lie best on the template t; so noise is of that space alone. The density is exact, in
+nats, with Å along orthonormal axes of that space: a density of shapes, of which each has one
+frame. What lies beside the space is not looked at.
 
 Missing atoms are drawn in a frame that known atoms alone define (`generative.gram.filling`).
 """
@@ -21,10 +20,10 @@ from ..model import Model, Options
 from ..nets import ACTIVATIONS
 from ..representation import Batch, Representation
 from ..score import Score
-from .denoising import START, Network, denoised, draw, error, log_density
+from .denoising import START, Denoiser, draw, log_density
 from .filling import Filling
 
-_NO_WIDTH = 1e-4  #: axes that are narrower than the widest by this are rounding
+_NO_WIDTH = 1e-4  #: principal axes that are narrower than the widest by this are rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +88,9 @@ class GramDiffusion(Model):
     Attributes
     ----------
     mean : (3n,) tensor
-        Of the training data.
-    axes : (3n, 3n) tensor
-        Principal axes as columns, times their deviation in Å.
-    active : (3n,) tensor
-        1 for axes along which data vary, else 0.
+        Of the training data, Å.
+    scale : tensor
+        Å, deviation of a coordinate.
     """
 
     name = "gram-diffusion"
@@ -102,8 +99,7 @@ class GramDiffusion(Model):
     standardised = False
     options: GramDiffusionOptions
     mean: Tensor
-    axes: Tensor
-    active: Tensor
+    scale: Tensor
 
     def __init__(self, options: GramDiffusionOptions, representation: Representation) -> None:
         super().__init__(options, representation)
@@ -114,13 +110,12 @@ class GramDiffusion(Model):
             "activation": options.activation,
             "dropout": options.dropout,
         }
-        self.network = Network(size, self.condition_size, **sizes)
+        self.network = Denoiser(self.shape[0], self.condition_size, **sizes)
         self.filling = None
         if options.filling and self.shape[0] > 1:
             self.filling = Filling(representation, **sizes)
         self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("axes", torch.eye(size))
-        self.register_buffer("active", torch.ones(size))
+        self.register_buffer("scale", torch.ones(()))
 
     def standardise(self, batches: Iterator[Batch]) -> None:
         kept = list(batches)
@@ -129,13 +124,13 @@ class GramDiffusion(Model):
         if self.filling is not None:
             self.filling.scale.copy_(x.double().square().mean().sqrt())
         rows = x.flatten(1).double().cpu()
-        centre = rows.mean(0)
-        variances, vectors = torch.linalg.eigh(torch.cov(rows.T, correction=0))
-        widths = variances.clamp(min=0).sqrt()
-        active = widths > _NO_WIDTH * widths.max()
-        self.mean.copy_(centre)
-        self.active.copy_(active)
-        self.axes.copy_(vectors * torch.where(active, widths, torch.ones_like(widths)))
+        self.mean.copy_(rows.mean(0))
+        variances, axes = torch.linalg.eigh(torch.cov(rows.T, correction=0))
+        used = axes[:, variances > _NO_WIDTH**2 * variances.max()]
+        scale = (variances.sum() / max(used.shape[1], 1)).sqrt()
+        self.scale.copy_(scale if scale > 0 else torch.ones(()))
+        self.network.space.copy_(used @ used.T)
+        self.network.middle.copy_((self.mean / self.scale).unflatten(0, self.shape))
 
     def infill(
         self, known: Tensor, condition: Tensor, n: int, generator: torch.Generator
@@ -162,8 +157,8 @@ class GramDiffusion(Model):
         return self.filling.draw(known, condition, n, generator, self.options.steps)
 
     def _loss(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
-        y = self._along(x)
-        whole = error(self.network, y, c, self.active.expand_as(y)).mean()
+        y = self._inside(x)
+        whole = self.network.error(y, c, torch.ones_like(y)).mean()
         if self.filling is None:
             return {"loss": whole}
         raw = c * self.condition_spread + self.condition_centre
@@ -173,22 +168,20 @@ class GramDiffusion(Model):
     def _sample(self, c: Tensor, n: int, generator: torch.Generator) -> Tensor:
         shape = len(c) * n, len(self.mean)
         noise = torch.randn(shape, generator=generator, device=c.device, dtype=c.dtype)
-        told = c.repeat_interleave(n, 0)
-        y = draw(self._denoised, START * self.active * noise, told, self.options.steps)
-        return (self.mean + y @ self.axes.T).reshape(len(c), n, *self.shape)
+        start = START * noise @ self.network.space
+        y = draw(self._denoised, start, c.repeat_interleave(n, 0), self.options.steps)
+        return (self.mean + self.scale * y).reshape(len(c), n, *self.shape)
 
     def _log_prob(self, x: Tensor, c: Tensor) -> Score:
+        dimensions = float(self.network.space.diagonal().sum())
         value = log_density(
-            self._denoised, self._along(x), c, self.active, self.options.density_steps
+            *(self._denoised, self._inside(x), c, dimensions, self.options.density_steps)
         )
-        return Score(value - (self.active * self._widths().log()).sum(), "exact")
+        return Score(value - dimensions * self.scale.log(), "exact")
 
     def _denoised(self, y: Tensor, sigma: Tensor, c: Tensor) -> Tensor:
-        return denoised(self.network, y, sigma, c, self.active.expand_as(y))
+        return self.network.denoised(y, sigma, c, torch.ones_like(y))
 
-    def _along(self, x: Tensor) -> Tensor:
-        """Return samples (m, 3n) along the axes, of variance 1 where they vary, else 0."""
-        return (x.flatten(1) - self.mean) @ (self.axes * self.active / self._widths() ** 2)
-
-    def _widths(self) -> Tensor:
-        return self.axes.square().sum(0).sqrt()
+    def _inside(self, x: Tensor) -> Tensor:
+        """Return what of samples (m, 3n) lies in the space of the data, with variance 1."""
+        return (x.flatten(1) - self.mean) / self.scale @ self.network.space

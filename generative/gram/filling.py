@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..representation import Representation
-from .denoising import START, Network, denoised, draw, error
+from .denoising import START, Denoiser, draw
 from .synchronise import align
 
 #: corners of a cube; its size does not matter
@@ -28,7 +28,7 @@ class Filling(nn.Module):
     representation : Representation
         Of positions (n, 3) in Å.
     sizes
-        Of the network, as `denoising.Network` takes them.
+        Of the network, as `denoising.Denoiser` takes them.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Filling(nn.Module):
         self.least = min(len(_TETRAHEDRON), self.atoms - 1)
         self.proper = getattr(representation, "mirror", "O3") == "SO3"
         self.turned = self.told == 3 * getattr(representation, "context", 0)
-        self.network = Network(3 * self.atoms, self.atoms + self.told, **sizes)
+        self.network = Denoiser(self.atoms, self.atoms + self.told, **sizes)
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("corners", torch.tensor(_TETRAHEDRON), persistent=False)
 
@@ -75,7 +75,7 @@ class Filling(nn.Module):
         free = (~known).to(x)
         told = self._told(free, condition, q)
         wide = free.repeat_interleave(3, 1)
-        return error(self.network, x.flatten(1) / self.scale, told, wide).mean()
+        return self.network.error(x.flatten(1) / self.scale, told, wide).mean()
 
     @torch.no_grad()
     def draw(
@@ -105,7 +105,7 @@ class Filling(nn.Module):
         wide = free.repeat_interleave(3, 1)
 
         def denoise(y: Tensor, sigma: Tensor, told: Tensor) -> Tensor:
-            return denoised(self.network, y, sigma, told, wide)
+            return self.network.denoised(y, sigma, told, wide)
 
         told = self._told(free, condition, q)
         y = draw(denoise, start.flatten(1), told, steps).unflatten(1, (self.atoms, 3))
