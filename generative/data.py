@@ -13,7 +13,7 @@ its middle, with the same batches.
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,7 @@ class Source(ABC):
     """A numbered set of events that can be read in pieces."""
 
     n_events: int
+    notes: Sequence[str] = ()  #: what is worth telling before a training
 
     def for_training(self, seed: int) -> dict[str, np.ndarray]:
         """Return arrays of the first training events: enough to fit a representation to.

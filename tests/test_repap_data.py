@@ -42,6 +42,12 @@ def test_parts_are_blocks_of_time_with_gaps():
         assert abs((part == 0).mean() - 0.7) < 0.01
     assert source.gaps[0] > 20 > source.gaps[1]
     assert source.effective < 1100
+    assert "3,000 frames of 2 runs" in source.notes[0]
+    assert (
+        source.gap_is_short == (source.gaps[0] < source.times[0]) == (len(source.notes) == 2)
+    )
+    chosen = source.for_training(1)["positions"]
+    np.testing.assert_array_equal(chosen, source.frames("train"))
     stream = Stream(source, Sequences.fit(source.for_training(1)), "train", seed=1)
     assert stream.n == len(source.frames("train"))
 

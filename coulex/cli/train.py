@@ -227,6 +227,8 @@ def _run(order: "Order", *, device: str, resume: bool, overwrite: bool, json: bo
         f"training {order.name} on {order.source.n_events:,} {noun}, of which some are kept "
         "for validation and test"
     )
+    for note in order.source.notes:
+        say(note)
     total = order.training.epochs * order.source.n_events * 0.7
     try:
         with usage(), Stop() as stop, progress(int(total), "training") as tick:

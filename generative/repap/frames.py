@@ -19,6 +19,7 @@ from generative.trajectories import Trajectory, read
 
 _GAP = 3.0  #: correlation times
 _LARGEST_GAP = 0.05  #: of a run
+_SOME = 8192  #: frames, from all of the training part, that a representation is fitted to
 
 
 class Frames(Source):
@@ -74,6 +75,27 @@ class Frames(Source):
         """Return how many independent frames these are worth."""
         pairs = zip(self.lengths, self.times, strict=True)
         return sum(n / max(1.0, 2 * time) for n, time in pairs)
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what is worth telling before a training."""
+        times = ", ".join(f"{time:.3g}" for time in self.times)
+        said = [
+            f"{self.n_events:,} frames of {len(self.lengths)} runs; coordinates forget "
+            f"themselves in {times} frames: worth some {self.effective:,.0f} independent ones; "
+            f"{(self._part == NO_PART).sum():,} frames lie in gaps between parts"
+        ]
+        if self.gap_is_short:
+            said.append(
+                "the gaps are shorter than that: what tests is not independent of what is "
+                "trained on; score with another run"
+            )
+        return said
+
+    def for_training(self, seed: int) -> dict[str, np.ndarray]:  # noqa: ARG002, by time
+        train = self.frames("train")
+        some = np.linspace(0, len(train) - 1, min(len(train), _SOME)).astype(int)
+        return {"positions": train[some], **self.constants}
 
     @property
     def identity(self) -> str:

@@ -26,6 +26,7 @@ WIDTH = 0.05  #: Å, of a shell of the RDF
 
 _REFERENCE = 4000  #: frames of the trajectory that its RDF is taken from
 _SCORED = 1000  #: frames of the test part that nats are averaged over
+_RELAXED = 100  #: structures of a row
 _BLOCKS = 10  #: consecutive parts of the test part, for the error of nats
 
 Energies = Callable[[Sequence[Structure]], np.ndarray]
@@ -59,7 +60,12 @@ class Yardstick:
         width = spread(frames, np.array(seen.lengths)) if kept else None
         return cls(seen, radial(frames, seen)[1], width, close)
 
-    def measure(self, frames: np.ndarray, energies: Energies | None) -> dict[str, float]:
+    def measure(
+        self,
+        frames: np.ndarray,
+        energies: Energies | None = None,
+        relaxed: Energies | None = None,
+    ) -> dict[str, float]:
         """Return what there is to say of frames (m, atoms, 3), Å."""
         g, structures = radial(frames, self.seen)[1], self.seen.decode(frames)
         row = {
@@ -72,6 +78,8 @@ class Yardstick:
             row["spread"] = float((wide / self.spread).mean())
         if energies is not None:
             row["energy"] = float(np.median(energies(structures)))
+        if relaxed is not None:
+            row["relaxed"] = float(np.median(relaxed(structures[:_RELAXED])))
         return row
 
 
@@ -89,6 +97,7 @@ def judge(
     seed: int = 1,
     close: float = 2.0,
     energies: Energies | None = None,
+    relaxed: Energies | None = None,
     ways: dict[str, dict[str, Any]] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Compare a model with its data, with floors and with baselines.
@@ -103,8 +112,9 @@ def judge(
     seed : int
     close : float
         Distance below which a pair counts as close, Å.
-    energies : callable, optional
-        Energy of each structure, eV per atom.
+    energies, relaxed : callable, optional
+        Energy of each structure, eV per atom: as it is, and in the nearest minimum. Only the
+        first hundred of a row are relaxed.
     ways : dict of dict, optional
         Rows of the model, each with its ways of drawing (`generate.How`); by default "model"
         with redraws, and "no_repair" without.
@@ -115,16 +125,16 @@ def judge(
         By row: `err_rdf`, `rdf_rmse`, `close_pairs` (a share of all pairs), and, where they
         are defined, `nll_per_coordinate` with its `nll_error`, `spread` (deviation of
         coordinates over that of the trajectory), `redraws` and `unfinished` per structure,
-        `structures_per_second` (of this process), `energy` (median, eV per atom).
+        `structures_per_second` (of this process), `energy` and `relaxed` (medians).
     """
     rng = np.random.default_rng(seed)
     seen, lengths = model.sequences, np.array(model.sequences.lengths)
     plain = _Plain(model, source)
-    whole = plain.frames(_thinned(source.positions, _REFERENCE))
+    whole = plain.frames(thinned(source.positions, _REFERENCE))
     against = Yardstick.of(whole, seen, close)
-    train, test = source.frames("train"), plain.frames(_thinned(source.frames("test"), n))
+    train, test = source.frames("train"), plain.frames(thinned(source.frames("test"), n))
     picked = plain.frames(train[rng.integers(0, len(train), n)])
-    scored = plain.frames(_thinned(source.frames("test"), _SCORED)) / lengths
+    scored = plain.frames(thinned(source.frames("test"), _SCORED)) / lengths
     rows = {
         "noise_floor": picked,
         "held_out": test,
@@ -132,12 +142,12 @@ def judge(
     }
     made: dict[str, dict[str, float]] = {}
     for name, frames in rows.items():
-        made[name] = against.measure(frames, energies)
+        made[name] = against.measure(frames, energies, relaxed)
     every = plain.frames(train) / lengths
     for name, kind in baselines.BASELINES.items():
         baseline = kind(every, model.grid)
         frames = baseline.draw(n, rng) * lengths
-        made[name] = against.measure(frames, energies)
+        made[name] = against.measure(frames, energies, relaxed)
         made[name] |= {"nll_per_coordinate": baseline.nats(scored)}
     nats = nll_per_coordinate(model, source, seed=seed)
     if ways is None:
@@ -149,7 +159,7 @@ def judge(
         )
         rate = n / (process_time() - begin)
         frames = drawn[0].double().numpy()
-        made[name] = against.measure(frames, energies) | nats
+        made[name] = against.measure(frames, energies, relaxed) | nats
         made[name] |= {key: float(value.mean()) for key, value in notes.items()}
         made[name] |= {"structures_per_second": rate}
     return made
@@ -160,7 +170,7 @@ def nll_per_coordinate(model: Repap, source: Frames, *, seed: int = 1) -> dict[s
 
     The error is that of the mean over consecutive blocks, as frames in a row are alike.
     """
-    frames = _thinned(source.frames("test"), _SCORED)
+    frames = thinned(source.frames("test"), _SCORED)
     arrays = {**source.constants, "positions": frames}
     x, c = model.sequences.encode(arrays, np.random.default_rng(seed))
     score = model.log_prob(torch.from_numpy(x).float(), torch.from_numpy(c).float())
@@ -216,5 +226,6 @@ class _Plain:
         return self._seen.encode(arrays, np.random.default_rng(0))[0]
 
 
-def _thinned(frames: np.ndarray, most: int) -> np.ndarray:
+def thinned(frames: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many frames, evenly spaced in time."""
     return frames[np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int)]
