@@ -7,7 +7,7 @@ end. What is killed or interrupted is resumed there.
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,12 @@ def _enter(
             raise OutputError(msg)
         shutil.rmtree(work)
     work.mkdir(exist_ok=True)
+    held.callback(_remove_if_empty, work)  # what did not begin is not in the way later
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _check_replaceable(folder: Path) -> None:

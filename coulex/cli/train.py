@@ -280,7 +280,8 @@ def _tell(order: "Order", summary: dict[str, Any], *, json: bool) -> None:
     table.add_column("part")
     noun = order.representation.noun
     table.add_column(noun, justify="right")
-    names = list(summary["losses"]["train"])
+    # those of each latent would fill the screen; metrics.csv has them
+    names = [n for n in summary["losses"]["train"] if not n.rpartition("_")[2].isdigit()]
     for name in names:
         table.add_column(name, justify="right")
     for part, losses in summary["losses"].items():
