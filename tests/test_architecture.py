@@ -98,6 +98,7 @@ MAY_IMPORT = {
         "coulex.plot",
         "coulex.plot_draws",
     },
+    "coulex.plot_structures": {"coulex.errors", "coulex.plot"},
     "coulex.plot_folds": {
         "coulex.explosions",
         "coulex.geometry",
@@ -105,6 +106,7 @@ MAY_IMPORT = {
         "coulex.molecule",
         "coulex.plot",
     },
+    "coulex.plot_motifs": {"coulex.errors", "coulex.plot"},
     "coulex.plot_geometry": {
         "coulex.dataset",
         "coulex.errors",
@@ -255,6 +257,14 @@ MAY_IMPORT |= {
     },
     "generative.gram": PARTS
     | {"coulex.frames", "generative.data", "generative.equivariant", "generative.structures"},
+    "generative.scorecard": {
+        "coulex.errors",
+        "generative.gram.canonical",
+        "generative.gram.environments",
+        "generative.structures",
+        "generative.trajectories",
+        "generative.two_sample",
+    },
     "generative.metrics": {"coulex.frames"},
     "generative.calibration": set(),
     "generative.two_sample": set(),

@@ -66,8 +66,8 @@ def draw_structures(
     structures = model.representation.decode(x)
     origin = {"model": about["name"], "sha256": about["sha256"], "seed": request.seed}
     info = [
-        {**origin, "command": command} | {name: rows[i] for name, rows in notes.items()}
-        for i in range(len(structures))
+        {**s.info, **origin, "command": command} | {k: rows[i] for k, rows in notes.items()}
+        for i, s in enumerate(structures)
     ]
     write(out, structures, info)
     made = {"file": str(out), "draws": len(structures), **origin, "seconds": seconds}

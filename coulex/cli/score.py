@@ -1,4 +1,4 @@
-"""`coulex score`: draws in, their scorecard out."""
+"""`coulex score`: draws in, their scorecard out; of events here, of structures beside it."""
 
 from pathlib import Path
 from time import perf_counter
@@ -8,6 +8,7 @@ import typer
 
 from . import options as o
 from .output import print_json, say
+from .score_structures import of_structures, score_structures
 
 if TYPE_CHECKING:
     from coulex.dataset import Dataset
@@ -24,7 +25,22 @@ _COLUMNS = (
 
 Reference = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Where the truth is, if not in the file of draws."),
+    typer.Option(
+        metavar="FILE",
+        help="Where the truth is, if not in the file of draws; real structures.",
+    ),
+]
+Training = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Of structures: what the model has learned from."),
+]
+Clash = Annotated[
+    float | None,
+    typer.Option(
+        metavar="Å",
+        help="Of structures: atoms are too close below it.",
+        show_default="2 for Si, else 0.85 of a bond",
+    ),
 ]
 Events = Annotated[int, typer.Option(parser=o.count, metavar="N", help="At most.")]
 Model = Annotated[
@@ -34,19 +50,35 @@ Model = Annotated[
 
 
 def score(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Draws, by `coulex sample`.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Draws, by `coulex sample`; structures.")
+    ],
     reference: Reference = None,
     model: Model = None,
+    training: Training = None,
+    clash: Clash = None,
     events: Events = _MOST,
     threads: o.Threads = 0,
     json: o.Json = False,
 ) -> None:
     """Compare draws with the truth, and with what is possible.
 
-    Beside the network stand the mean geometry, the geometry of another event, the truth
-    itself, and the exact posterior where the ensemble of the events is known: solutions of
-    the inversion, or, with noise, draws weighted by the simulator.
+    Of geometries for momenta: beside the network stand the mean geometry, the geometry of
+    another event, the truth itself, and the exact posterior where the ensemble of the events
+    is known: solutions of the inversion, or, with noise, draws weighted by the simulator.
+
+    Of structures or environments of atoms: how far they are from a real structure, beside
+    other real data, copies of the training, and simple models.
     """
+    if of_structures(file):
+        if model is not None:
+            msg = "--model is for draws of momenta; structures are compared by themselves"
+            raise typer.BadParameter(msg)
+        score_structures(file, reference, training, clash, json)
+        return
+    if training is not None or clash is not None:
+        msg = "--training and --clash are for structures; these are draws of momenta"
+        raise typer.BadParameter(msg)
     from coulex import dataset
 
     from .judging import judged, read

@@ -202,9 +202,9 @@ class Environments(Representation):
 
         first = np.zeros((1 if self.centre == "atom" else 0, 3))
         numbers = np.full(len(first) + self.neighbours, self.element)
-        open_space = {"cell": np.zeros((3, 3)), "periodic": np.zeros(3, bool)}
+        said = {"environment": True, "centre": self.centre, "cutoff": self.cutoff}
         return [
-            Structure(positions=np.concatenate([first, one]), numbers=numbers, **open_space)
+            Structure(positions=np.concatenate([first, one]), numbers=numbers, info=said)
             for one in np.asarray(x, float)
         ]
 

@@ -26,7 +26,9 @@ _DALTON_PER_A3 = 1.66053906660  #: in g/cm³
 _BOHR = re.compile(r"\b(bohrs?|a\.u\.|au|a0|atomic units?)(?![\w.])", re.IGNORECASE)
 
 
-def read(path: Path | str, *, check: bool = True) -> list[Structure]:
+def read(
+    path: Path | str, *, check: bool = True, overlap: bool = False
+) -> list[Structure]:
     """Return all structures of a file.
 
     Parameters
@@ -35,6 +37,8 @@ def read(path: Path | str, *, check: bool = True) -> list[Structure]:
         Of any format that ASE knows by its name or content.
     check : bool
         Also refuse a cell whose density nothing has.
+    overlap : bool
+        Accept atoms that overlap, as in structures that a model has drawn.
 
     Raises
     ------
@@ -56,7 +60,7 @@ def read(path: Path | str, *, check: bool = True) -> list[Structure]:
         raise InvalidDataError(msg)
     for k, structure in enumerate(structures):
         where = str(path) if len(structures) == 1 else f"{path}: frame {k}"
-        check_structure(structure, where=where, density=check)
+        check_structure(structure, where=where, density=check, overlap=overlap)
     return structures
 
 
@@ -119,7 +123,9 @@ def _read_any(path: Path) -> list[Structure]:
     ]
 
 
-def check_structure(structure: Structure, *, where: str, density: bool = True) -> None:
+def check_structure(
+    structure: Structure, *, where: str, density: bool = True, overlap: bool = False
+) -> None:
     """Refuse what is no structure.
 
     Parameters
@@ -129,6 +135,8 @@ def check_structure(structure: Structure, *, where: str, density: bool = True) -
         What the message starts with, such as the name of the file.
     density : bool
         Also refuse a periodic cell whose density nothing has.
+    overlap : bool
+        Accept atoms that overlap.
 
     Raises
     ------
@@ -154,7 +162,8 @@ def check_structure(structure: Structure, *, where: str, density: bool = True) -
     except ValueError as error:
         msg = f"{where}: {error}; correct the cell, or say that it does not repeat"
         raise InvalidDataError(msg) from None
-    _check_overlap(structure, where)
+    if not overlap:
+        _check_overlap(structure, where)
     if density and structure.periodic.all():
         _check_density(structure, where)
 

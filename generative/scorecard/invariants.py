@@ -1,0 +1,82 @@
+"""What of an environment depends neither on how it is turned nor on the order of its atoms.
+
+Distances from the centre, distances between neighbours, and angles between the bonds, each
+sorted. Mirror images have the same.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from generative.structures.measures import angles_between
+
+
+@dataclass(frozen=True)
+class Invariants:
+    """Of m environments of n neighbours, `shell` of which are bonded to the centre.
+
+    Attributes
+    ----------
+    radii : (m, n) array
+        Distances of the neighbours from the centre in Å, the nearest first.
+    between : (m, n (n - 1) / 2) array
+        Distances between neighbours in Å, the shortest first.
+    angles : (m, shell (shell - 1) / 2) array
+        Between the `shell` shortest vectors, in degrees, the smallest first.
+    shell : int
+    """
+
+    radii: np.ndarray
+    between: np.ndarray
+    angles: np.ndarray
+    shell: int
+
+    @classmethod
+    def of(cls, x: np.ndarray, shell: int) -> "Invariants":
+        """Take them of environments (m, n, 3), vectors from the centre in Å."""
+        x = np.asarray(x, float)
+        radii = np.linalg.norm(x, axis=2)
+        order = np.argsort(radii, axis=1, kind="stable")
+        x = np.take_along_axis(x, order[:, :, None], axis=1)
+        i, j = np.triu_indices(x.shape[1], 1)
+        between = np.linalg.norm(x[:, i] - x[:, j], axis=2)
+        return cls(
+            radii=np.take_along_axis(radii, order, axis=1),
+            between=np.sort(between, axis=1),
+            angles=np.sort(angles_between(x[:, :shell]), axis=1),
+            shell=shell,
+        )
+
+    def __len__(self) -> int:
+        return len(self.radii)
+
+    @property
+    def bonds(self) -> np.ndarray:
+        """Return the distances of the bonded neighbours, (m, shell) in Å."""
+        return self.radii[:, : self.shell]
+
+    @property
+    def outer(self) -> np.ndarray:
+        """Return the distances of the other neighbours, (m, n - shell) in Å."""
+        return self.radii[:, self.shell :]
+
+    @property
+    def closest(self) -> np.ndarray:
+        """Return the shortest distance between any two atoms, (m,) in Å."""
+        return np.minimum(self.radii[:, 0], self.between.min(axis=1, initial=np.inf))
+
+    @property
+    def distances(self) -> np.ndarray:
+        """Return all sorted distances, (m, n (n + 1) / 2) in Å.
+
+        Their Euclidean distance is small where two environments are nearly the same.
+        """
+        return np.concatenate([self.radii, self.between], axis=1)
+
+    @property
+    def fingerprint(self) -> np.ndarray:
+        """Return fewer numbers, for tests that fit a matrix: radii, angles, some distances."""
+        some = np.linspace(0, self.between.shape[1] - 1, min(4, self.between.shape[1]))
+        return np.concatenate(
+            [self.radii, self.angles, self.between[:, some.astype(int)]], axis=1
+        )
