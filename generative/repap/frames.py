@@ -82,8 +82,8 @@ class Frames(Source):
         times = ", ".join(f"{time:.3g}" for time in self.times)
         said = [
             f"{self.n_events:,} frames of {len(self.lengths)} runs; coordinates forget "
-            f"themselves in {times} frames: worth some {self.effective:,.0f} independent ones; "
-            f"{(self._part == NO_PART).sum():,} frames lie in gaps between parts"
+            f"themselves in {times} frames: worth some {self.effective:,.0f} independent "
+            f"ones; {(self._part == NO_PART).sum():,} frames lie in gaps between parts"
         ]
         if self.gap_is_short:
             said.append(
