@@ -2,6 +2,10 @@
 
 import os
 
+# Two processes test on two cores, with small matrices: threads of torch would wait for each
+# other most of the time. It counts when torch is imported, so it stands before all else.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from inverting import SIMULATE, know, run
 

@@ -147,7 +147,8 @@ def test_the_published_loss_collapses(kind):
 @pytest.mark.parametrize("kind", [Cvae, CvaeTwoStage])
 def test_the_bound_with_learned_noise_does_not_collapse(kind):
     """Draws lie at either place, half of them each; the bound is above what one peak has."""
-    model = trained(kind, kind.options_type(**COIN, warm_up=100, prior="flow"), coins(2000))
+    options = kind.options_type(**COIN, warm_up=100, prior="flow")
+    model = trained(kind, options, coins(2000), epochs=25)
     batch = as_batch(*coins(1000, seed=1).values())
     losses = model.loss(batch)
     assert float(losses["active_units"]) >= 1
