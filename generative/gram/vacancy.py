@@ -24,6 +24,7 @@ from .infill import infill
 _WIDTH = 0.3  #: Å, s: of the places that the draws of one environment say
 _WRONG, _VOLUME = 0.1, 4 / 3 * np.pi * 4.0**3  #: ε, and the sphere V in Å³ of what is wrong
 _TOO_NEAR = 0.75  #: of the bond length: no atom is put there
+_IN_REACH = 40  #: atoms about each of those around, that a draw can come near to
 _LONGEST = 1.2  #: of a bond, over the median distance of the closest neighbour
 _POLISH = 20  #: steps towards the maximum
 
@@ -109,13 +110,18 @@ def place_missing(
         msg = "no atom has a bond too few: nothing is missing that its neighbours could tell"
         raise ValueError(msg)
     r = model.representation
-    vectors, _ = nearest(s.positions, s.cell, s.periodic, r.neighbours - 1 + r.context)
-    known, outer = vectors[around, : r.neighbours - 1], vectors[around, r.neighbours - 1 :]
+    count = max(r.neighbours - 1 + r.context, _IN_REACH)
+    count = count if s.periodic.any() else min(count, len(s) - 1)
+    vectors = nearest(s.positions, s.cell, s.periodic, count)[0][around]
+    known = vectors[:, : r.neighbours - 1]
+    outer = vectors[:, r.neighbours - 1 : r.neighbours - 1 + r.context]
     drawn = infill(model, known, draws, generator, outer=outer)[:, :, -1]
     first = s.positions[around[0]]
     apart = s.positions[around] - first
     places = drawn + (apart - _whole_cells(apart, s))[:, None]  # about the first atom
-    free = _clear(s, first + places, _TOO_NEAR * _bond_of(vectors))
+    least = _TOO_NEAR * float(np.median(np.linalg.norm(vectors[:, 0], axis=1)))
+    there = np.concatenate([np.zeros_like(vectors[:, :1]), vectors], axis=1)[:, None]
+    free = np.linalg.norm(drawn[:, :, None] - there, axis=3).min(axis=2) > least
     if not free.any():
         msg = f"none of {places.shape[0] * draws} draws keeps off the atoms that are there"
         raise ValueError(msg)
@@ -124,25 +130,12 @@ def place_missing(
     return Vacancy(around, first + best, near.mean(axis=1))
 
 
-def _bond_of(vectors: np.ndarray) -> float:
-    """Return the median distance of the closest neighbour, Å."""
-    return float(np.median(np.linalg.norm(vectors[:, 0], axis=1)))
-
-
 def _whole_cells(apart: np.ndarray, s: Structure) -> np.ndarray:
     """Return the whole numbers of cells in vectors (a, 3), so that what is left is short."""
     if not s.periodic.any():
         return np.zeros_like(apart)
     shares = np.linalg.lstsq(s.cell.T, apart.T, rcond=None)[0].T
     return (np.round(shares) * s.periodic) @ s.cell
-
-
-def _clear(s: Structure, places: np.ndarray, least: float) -> np.ndarray:
-    """Return which places (a, n, 3) are farther than `least` Å from all atoms of s."""
-    flat = places.reshape(-1, 3)
-    apart = flat[:, None] - s.positions
-    apart = apart - _whole_cells(apart.reshape(-1, 3), s).reshape(apart.shape)
-    return (np.linalg.norm(apart, axis=2).min(axis=1) > least).reshape(places.shape[:2])
 
 
 def _agreed(places: np.ndarray, free: np.ndarray) -> np.ndarray:
@@ -176,6 +169,6 @@ def bonds_of(s: Structure) -> tuple[float, int]:
     A bond is up to 1.2 times the median distance of the closest neighbour.
     """
     vectors, _ = nearest(s.positions, s.cell, s.periodic, 1)
-    bond = _LONGEST * _bond_of(vectors)
+    bond = _LONGEST * float(np.median(np.linalg.norm(vectors, axis=2)))
     count = np.bincount(pairs(s.positions, s.cell, s.periodic, bond).i, minlength=len(s))
     return bond, int(np.bincount(count).argmax())
