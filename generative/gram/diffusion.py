@@ -24,6 +24,7 @@ from .denoising import START, Denoiser, draw, log_density
 from .filling import Filling
 
 _NO_WIDTH = 1e-4  #: principal axes that are narrower than the widest by this are rounding
+_TRAINING = {"learning_rate": 2e-3, "ema": 0.999, "patience": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,22 +46,19 @@ class GramDiffusionOptions(Options):
         Whether a network learns to draw missing atoms.
     """
 
-    width: int = 256
-    blocks: int = 4
+    width: int = 128
+    blocks: int = 3
     activation: str = "silu"
     dropout: float = 0.0
     steps: int = 20
     density_steps: int = 60
     filling: bool = True
 
+    #: "small" is for some hundred environments
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"small": {"dropout": 0.1}}
     TRAINING: ClassVar[dict[str, dict[str, Any]]] = {
-        "default": {
-            "epochs": 200,
-            "batch_size": 128,
-            "optimizer": "muon",
-            "ema": 0.999,
-            "patience": 0,
-        }
+        "default": _TRAINING | {"epochs": 220, "batch_size": 256},
+        "small": _TRAINING | {"epochs": 1200, "batch_size": 64},
     }
 
     def __post_init__(self):

@@ -46,7 +46,7 @@ MISFITS = ("gram", "positions", "both", "published")
 
 _FIRST_NOISE = 0.3  #: σ before it learns
 _LARGEST_LOG_VARIANCE = 20.0
-_TRAINING = {"epochs": 600, "batch_size": 64, "learning_rate": 3e-3, "patience": 0}
+_TRAINING = {"epochs": 1000, "batch_size": 64, "learning_rate": 3e-3, "patience": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,25 +79,30 @@ class GramVaeOptions(Options):
     hidden: tuple[int, ...] = (28, 18)
     activation: str = "tanh"
     decoder: str = "coordinates"
-    prior: str = "flow"
+    prior: str = "gauss"
     misfit: str = "both"
-    noise: float = 0.3
+    noise: float = 0.1
     kl_weight: float = 1.0
-    repulsion: float = 10.0
+    repulsion: float = 1000.0
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "published": {
             "decoder": "gram",
-            "prior": "gauss",
             "misfit": "published",
             "repulsion": 0.0,
         },
-        "large": {"latents": 21, "hidden": (128, 64), "activation": "silu", "noise": 0.05},
+        "large": {
+            "latents": 21,
+            "hidden": (128, 64),
+            "activation": "silu",
+            "noise": 0.05,
+            "prior": "flow",
+        },
     }
     TRAINING: ClassVar[dict[str, dict[str, Any]]] = {
         "default": {"ema": 0.99, "weight_decay": 0.1} | _TRAINING,
         "published": _TRAINING,
-        "large": {"ema": 0.99} | _TRAINING | {"epochs": 100},
+        "large": {"ema": 0.99} | _TRAINING | {"epochs": 40},
     }
     REPRESENTATION: ClassVar[dict[str, dict[str, Any]]] = {
         "published": {"labels": "augment", "frame": "given"}
