@@ -11,8 +11,10 @@ import numpy as np
 
 from coulex.kernels.compiled import compiled
 
-#: bins are wider than half the cut-off by this share, far above rounding: no pair is missed
+#: bins are wider than (half) the cut-off by this share, far above rounding: no pair is missed
 _SLACK = 1e-9
+#: atoms in a bin of half the cut-off from which on such bins are quicker than wider ones
+_CROWDED = 4.0
 _ATOM_BINS = 4  #: bins for each atom at most, where atoms are sparse
 
 
@@ -38,8 +40,8 @@ def sort_into_bins(positions, basis, inverse, periodic, cutoff):
             fractions[i, a] = f
     low, length = np.zeros(3), np.ones(3)
     bins, reach = np.ones(3, np.int64), np.zeros(3, np.int64)
-    widest = 0.5 * cutoff * (1.0 + _SLACK)
     sizes = np.empty(3)
+    half = n * (0.5 * cutoff) ** 3  # atoms in a bin of half the cut-off
     for a in range(3):
         height = 1.0
         if periodic[a]:
@@ -51,7 +53,9 @@ def sort_into_bins(positions, basis, inverse, periodic, cutoff):
             low[a] = fractions[:, a].min()
             length[a] = fractions[:, a].max() - low[a]
         sizes[a] = length[a] * height
-    _count_bins(sizes, widest, _ATOM_BINS * n + 64, bins)
+        half /= max(sizes[a], 0.5 * cutoff)
+    width = cutoff * (1.0 + _SLACK) * (0.5 if half > _CROWDED else 1.0)
+    _count_bins(sizes, width, _ATOM_BINS * n + 64, bins)
     for a in range(3):
         if sizes[a] > 0.0:
             reach[a] = int(np.ceil(cutoff * (1.0 + 0.5 * _SLACK) * bins[a] / sizes[a]))

@@ -26,9 +26,7 @@ _DALTON_PER_A3 = 1.66053906660  #: in g/cm³
 _BOHR = re.compile(r"\b(bohrs?|a\.u\.|au|a0|atomic units?)(?![\w.])", re.IGNORECASE)
 
 
-def read(
-    path: Path | str, *, check: bool = True, overlap: bool = False
-) -> list[Structure]:
+def read(path: Path | str, *, check: bool = True, overlap: bool = False) -> list[Structure]:
     """Return all structures of a file.
 
     Parameters
