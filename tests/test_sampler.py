@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,24 @@ def test_a_model_without_density_gives_draws_alone(ocs):
     assert log_q is None
     with pytest.raises(InvalidDataError, match="no density of positions"):
         blind.log_density(x[:, 0], ocs["momenta"][:5], charges=CHARGES, noise=None)
+
+
+def test_several_threads_draw_as_one(draw, ocs):
+    p, before = ocs["momenta"][:64], torch.get_num_threads()
+
+    def drawn(seed):
+        known = {"charges": CHARGES, "masses": MASSES, "noise": 0.02}
+        return draw(p, 20, **known, rng=np.random.default_rng(seed))[0]
+
+    torch.set_num_threads(3)
+    try:
+        alone = [drawn(seed) for seed in range(24)]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(drawn, range(24)))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(alone, together)
 
 
 def test_other_ions_are_refused(draw, ocs):
