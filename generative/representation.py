@@ -16,6 +16,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from .data import Source
+    from .structures import Structure
 
 #: filled by the classes themselves, keyed by `kind`
 REPRESENTATIONS: dict[str, type["Representation"]] = {}
@@ -127,6 +128,17 @@ class Representation(ABC):
     def draws(self) -> bool:
         """Return whether `encode` draws random numbers."""
         return False
+
+    def decode(self, x: np.ndarray) -> "list[Structure]":  # noqa: ARG002
+        """Return samples (m, *shape) as structures that can be written and looked at.
+
+        Raises
+        ------
+        TypeError
+            If they are none.
+        """
+        msg = f"samples of kind {self.kind} are no structures of atoms"
+        raise TypeError(msg)
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

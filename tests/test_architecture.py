@@ -107,6 +107,7 @@ MAY_IMPORT = {
         "coulex.plot",
     },
     "coulex.plot_motifs": {"coulex.errors", "coulex.plot"},
+    "coulex.plot_environments": {"coulex.errors", "coulex.plot"},
     "coulex.plot_geometry": {
         "coulex.dataset",
         "coulex.errors",
@@ -129,7 +130,7 @@ PARTS = {
 MAY_IMPORT |= {
     "generative.score": set(),
     # a representation opens the files that it reads, and what was opened is encoded by it
-    "generative.representation": {"generative.data"},
+    "generative.representation": {"generative.data", "generative.structures"},
     "generative.nets": set(),
     "generative.equivariant": set(),
     "generative.choices": set(),

@@ -8,7 +8,7 @@ import typer
 
 from . import options as o
 from .molecule import usage
-from .output import print_json, say
+from .output import check_new_file, print_json, say
 from .simulate import canonical_command
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ Most = Annotated[
         parser=o.count, metavar="N", help="Environments, at random if there are more."
     ),
 ]
+PotentialName = Annotated[
+    Literal["edip", "sw", "tersoff"] | None,
+    typer.Option(help="Also tell energies of silicon, with and without the atom put in."),
+]
 Lookup = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Structures to look up environments in: a baseline."),
@@ -70,22 +74,17 @@ def infill(
     draws: Draws = 100,
     events: Most = 500,
     library: Lookup = None,
+    potential: PotentialName = None,
     seed: o.Seed = 1,
     config: o.Config = None,  # noqa: ARG001, its callback acts
     overwrite: o.Overwrite = False,
     json: o.Json = False,
 ) -> None:
     """Put missing atoms into environments, or one into a structure with a vacancy."""
-    from coulex.errors import OutputError
     from generative.files import load
     from generative.structures import read, write
 
-    if not out.parent.is_dir():
-        msg = f"cannot write {out}: {out.parent} is no folder; make it first"
-        raise OutputError(msg)
-    if out.exists() and not overwrite:
-        msg = f"{out} exists; --overwrite it, or choose another name"
-        raise OutputError(msg)
+    check_new_file(out, (".extxyz", ".xyz"), overwrite)
     if n > draws:
         msg = f"{n} completions cannot be chosen from {draws} draws; raise --draws"
         raise typer.BadParameter(msg)
@@ -101,6 +100,11 @@ def infill(
                 msg = "a vacancy is filled in one structure, without a library"
                 raise ValueError(msg)
             frames, notes, found = _vacancy(loaded, structures[0], draws, seed)
+            if potential is not None:
+                found |= _energies(structures[0], frames[0], potential)
+        elif potential is not None:
+            msg = "energies are those of a structure whose vacancy is filled"
+            raise ValueError(msg)
         else:
             known, hidden, outer = _environments(
                 loaded, structures, fixed, missing, events, seed
@@ -255,6 +259,16 @@ def _vacancy(
     return [whole], [{"placed": len(structure)}], found
 
 
+def _energies(before: "Structure", after: "Structure", potential: str) -> dict[str, Any]:
+    """Return energies in eV per atom: with the vacancy, filled, and relaxed from there."""
+    from generative.silicon import energies, relax
+
+    with_vacancy, filled = energies([before, after], potential)
+    relaxed, _ = relax([after], potential)
+    told = {"vacancy": with_vacancy, "filled": filled, "relaxed": relaxed[0]}
+    return {"energy_per_atom": {name: float(value) for name, value in told.items()}}
+
+
 def _tell(found: dict[str, Any]) -> None:
     """Print a table."""
     if "position" in found:
@@ -263,6 +277,8 @@ def _tell(found: dict[str, Any]) -> None:
         print(f"{'atom':>8}  draws within 0.5 Å of it")
         for atom, share in zip(found["around"], found["agreement"], strict=True):
             print(f"{atom:8d}  {share:6.1%}")
+        for name, value in found.get("energy_per_atom", {}).items():
+            print(f"{name:>8}  {value:.4f} eV per atom")
         if found["groups"] > 1:
             say(f"{found['groups'] - 1} other groups of atoms lack bonds, and are left alone")
         return

@@ -1,6 +1,5 @@
 """`coulex make`: data for the models of structures, where there is no file."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -9,7 +8,7 @@ import typer
 
 from . import molecule as m
 from . import options as o
-from .output import Commands, Interrupted, Stop, print_json, progress, say
+from .output import Commands, Interrupted, Stop, check_new_file, print_json, progress, say
 from .simulate import canonical_command
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def silicon(
     json: o.Json = False,
 ) -> None:
     """Melt silicon, cool it to a glass, and relax that: 5 minutes for 512 atoms with EDIP."""
-    _check_out(out, (".extxyz", ".xyz"), overwrite)
+    check_new_file(out, (".extxyz", ".xyz"), overwrite)
     from generative.silicon import Quench, glass
     from generative.structures import write
 
@@ -88,7 +87,7 @@ def silicon_trajectory(
 
     Runs have velocities and random forces of their own; another seed is another glass.
     """
-    _check_out(out, (".h5", ".hdf5"), overwrite)
+    check_new_file(out, (".h5", ".hdf5"), overwrite)
     from generative.silicon import Quench, Recording
     from generative.trajectories import write
 
@@ -116,21 +115,6 @@ def silicon_trajectory(
     _tell(
         f"silicon at {temperature:g} K, {potential}, {atoms} atoms", found, command, json=json
     )
-
-
-def _check_out(out: Path, suffixes: tuple[str, ...], overwrite: bool) -> None:
-    """Refuse an output that cannot be made before anything is computed."""
-    from coulex.errors import OutputError
-
-    if out.suffix.lower() not in suffixes:
-        msg = f"{out}: the file made here ends in {' or '.join(suffixes)}"
-        raise typer.BadParameter(msg)
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-        msg = f"cannot write {out}: {out.parent} is no folder that can be written to"
-        raise OutputError(msg)
-    if out.exists() and not overwrite:
-        msg = f"{out} exists; --overwrite it, or choose another name"
-        raise OutputError(msg)
 
 
 def _command(context: typer.Context) -> str:

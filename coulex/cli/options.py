@@ -82,8 +82,8 @@ def _key(parameter: Any) -> str:
     return max(parameter.opts, key=len).lstrip("-").replace("-", "_")
 
 
-def _event_file(path: Path) -> Path:
-    """Let a name say whether a file or a folder is meant."""
+def event_file(path: Path) -> Path:
+    """Return a path whose name says whether a file or a folder is meant; refuse others."""
     kind = path.suffix.lower()
     if kind in ("", ".h5", ".hdf5") or kind[1:].isdecimal():  # run0.05 is a folder
         return path
@@ -122,7 +122,7 @@ Out = Annotated[
     Path,
     typer.Option(
         *("-o", "--out"),
-        callback=_event_file,
+        callback=event_file,
         metavar="FILE.h5|DIR",
         help="A file, or shards in a folder.",
     ),

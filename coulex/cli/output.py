@@ -8,10 +8,12 @@ mismatched file, 130 or 143 interrupted and resumable.
 
 import json
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -51,6 +53,21 @@ def _fail(message: str, code: int, hint: Any = None) -> None:
 def say(message: str) -> None:
     """Print one line to standard error."""
     print(message, file=sys.stderr, flush=True)
+
+
+def check_new_file(out: Path, suffixes: tuple[str, ...], overwrite: bool) -> None:
+    """Refuse an output that cannot be made before anything is computed."""
+    from coulex.errors import OutputError
+
+    if out.suffix.lower() not in suffixes:
+        msg = f"{out}: the file made here ends in {' or '.join(suffixes)}"
+        raise typer.BadParameter(msg)
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        msg = f"cannot write {out}: {out.parent} is no folder that can be written to"
+        raise OutputError(msg)
+    if out.exists() and not overwrite:
+        msg = f"{out} exists; --overwrite it, or choose another name"
+        raise OutputError(msg)
 
 
 def plain_warnings() -> None:

@@ -39,6 +39,14 @@ Part = Annotated[
         show_default="test for the file that it was trained on, all of others",
     ),
 ]
+Out = Annotated[
+    Path,
+    typer.Option(
+        *("-o", "--out"),
+        metavar="FILE.h5|DIR|FILE.extxyz",
+        help="Events in a file, or in shards in a folder; structures in a file.",
+    ),
+]
 How = Annotated[
     str | None,
     typer.Option(metavar="K=V,...", help="Ways of drawing of a model of structures."),
@@ -59,7 +67,7 @@ def sample(
     context: typer.Context,
     model: Folder,
     n: Draws,
-    out: o.Out,
+    out: Out,
     condition: Condition = None,
     part: Part = None,
     events: Events = None,
@@ -85,6 +93,7 @@ def sample(
         request = StructureDraws(model, condition, n, settings_of(how), seed)
         draw_structures(request, out, canonical_command(context), overwrite, json)
         return
+    o.event_file(out)
     if how is not None:
         msg = "--how is for models of structures; this one is of momenta"
         raise typer.BadParameter(msg)

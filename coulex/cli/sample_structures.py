@@ -4,7 +4,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .output import Interrupted, Stop, print_json, progress, say
+from .output import Interrupted, Stop, check_new_file, print_json, progress, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,18 +44,12 @@ def draw_structures(
     """Draw structures into a file, and say how it went."""
     import numpy as np
 
-    from coulex.errors import OutputError
     from generative.files import load, read_about
     from generative.structures import write
 
     from .molecule import usage
 
-    if not out.parent.is_dir():
-        msg = f"cannot write {out}: {out.parent} is no folder; make it first"
-        raise OutputError(msg)
-    if out.exists() and not overwrite:
-        msg = f"{out} exists; --overwrite it, or choose another name"
-        raise OutputError(msg)
+    check_new_file(out, (".extxyz", ".xyz"), overwrite)
     about, model = read_about(request.model), load(request.model)
     with usage():
         conditions = _conditions(model, request.condition, request.n)

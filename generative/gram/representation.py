@@ -62,6 +62,11 @@ class Environments(Representation):
     """
 
     kind = "environment"
+    noun = "environments"
+    limits = (
+        "It knows environments like those of its data, of one element, not how they join;\n"
+        "`coulex score` compares draws with another structure, and finds copies of the data."
+    )
     needs = ("neighbours",)
     optional = ("outer", "element")
 
