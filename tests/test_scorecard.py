@@ -194,3 +194,37 @@ def test_the_command(files, capsys, monkeypatch, alone):
     code, out = run(files / "some.extxyz")
     assert code == 2
     assert "--reference" in out.err
+
+
+def test_the_figure(files, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    from coulex import plot_environments
+    from generative.scorecard.files import distributions
+
+    drawn, reference = files / "some.extxyz", files / "reference.extxyz"
+    groups = distributions([drawn], reference)
+    assert list(groups) == [str(reference), str(drawn)]
+    assert groups[str(drawn)]["angles"].shape == (216, 6)
+    figure = plot_environments.environments(groups)
+    assert isinstance(figure, Figure)
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert labels == list(plot_environments.PANELS.values())
+    said = [text.get_text() for text in figure.texts]
+    assert any("off the axes" in text for text in said)  # one was drawn at 0.17 Å
+    # each stands for all that lies within the axes, and integrates to their share
+    patches = figure.axes[0].patches
+    for patch in patches:
+        density, edges, _ = patch.get_data()
+        assert 0.99 < (density * np.diff(edges)).sum() <= 1 + 1e-12
+    with pytest.raises(InvalidDataError, match="no environments to draw"):
+        plot_environments.environments({})
+    from coulex.cli import main
+
+    out = tmp_path / "fig.png"
+    words = ["coulex", "plot", "environments", drawn, "--reference", reference, "-o", out]
+    monkeypatch.setattr("sys.argv", [str(word) for word in words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    assert out.stat().st_size > 1000

@@ -154,6 +154,27 @@ def latents(
     save(plot_learning.latents(folder), out)
 
 
+@app.command()
+def environments(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Draws of structures, overlaid.")
+    ],
+    reference: Annotated[Path, typer.Option(metavar="FILE", help="Real structures.")],
+    out: o.Figure,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Draw distances and angles around atoms against those of a real structure."""
+    _check(out, overwrite)
+    from coulex import plot_environments
+    from generative.scorecard.files import distributions
+
+    groups = distributions(files, reference)
+    whole_names = {name: Path(name).name for name in groups}
+    if len(set(whole_names.values())) == len(groups):
+        groups = {whole_names[name]: group for name, group in groups.items()}
+    save(plot_environments.environments(groups), out)
+
+
 def _events(file: Path) -> "Events":
     from coulex import dataset
     from coulex.events import of_dataset

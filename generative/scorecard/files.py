@@ -14,6 +14,7 @@ from generative.structures import Structure, read
 from generative.structures.measures import bond_cutoff, bond_lengths, coordination
 
 from .environments import Card, environments
+from .invariants import Invariants
 from .whole import whole
 
 SILICON_CLASH, CLASH_SHARE = 2.0, 0.85  #: Å; of the shortest bond of the reference
@@ -162,6 +163,39 @@ def score(
     said["floors"] = {name: row.metrics for name, row in floors.items()}
     said["floors_stderr"] = {name: row.stderr for name, row in floors.items()}
     return about | said
+
+
+def distributions(files: Sequence[Path], reference: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Return what is to be drawn of files and of the reference, which comes first.
+
+    Parameters
+    ----------
+    files, reference : path
+        As of `score`.
+
+    Returns
+    -------
+    dict of dict of arrays
+        By file: ``bonds``, ``outer``, ``between`` in Å, ``angles`` in degrees.
+
+    Raises
+    ------
+    InvalidDataError
+        As of `score`.
+    """
+    real, drawn = Found.real(reference), [Found.drawn(file) for file in files]
+    of_clusters = [found for found in drawn if found.of_environments]
+    neighbours, cutoff = NEIGHBOURS, _ANYWHERE
+    if of_clusters:
+        neighbours = len(of_clusters[0].structures[0]) - 1
+        cutoff = float(of_clusters[0].structures[0].info.get("cutoff", CUTOFF))
+    shell = _shell(real, bond_cutoff(real.structures), neighbours)
+    groups = {}
+    for found in (real, *drawn):
+        seen = Invariants.of(found.environments(neighbours, cutoff)[0], shell)
+        names = ("bonds", "outer", "between", "angles")
+        groups[str(found.path)] = {name: getattr(seen, name) for name in names}
+    return groups
 
 
 def _environments(

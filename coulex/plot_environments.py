@@ -1,0 +1,89 @@
+"""Figures of environments of atoms: their distances and angles against those of real ones."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from coulex.errors import InvalidDataError
+
+from .plot import COLOURS, new_figure
+
+#: what is drawn, by the name of its arrays
+PANELS = {
+    "bonds": "bonds / Å",
+    "outer": "other neighbours / Å",
+    "between": "between neighbours / Å",
+    "angles": "angles between bonds / °",
+}
+_BINS = 60
+_RANGE = (0.0005, 0.9995)  #: the share of the real ones that lies within the axes,
+_MARGIN = 0.12  #: and of that range a margin to either side
+
+
+def environments(
+    groups: Mapping[str, Mapping[str, np.ndarray]], *, name: str = "Environments"
+) -> Figure:
+    """Draw the distributions of distances and angles of environments over each other.
+
+    Parameters
+    ----------
+    groups : mapping of mapping of arrays
+        By name: ``bonds``, ``outer``, ``between`` in Å and ``angles`` in degrees, a row for
+        each environment. The first group is the real one, drawn grey, and sets the range of
+        the axes.
+    name : str
+        Of the figure.
+
+    Raises
+    ------
+    InvalidDataError
+        If there is no group, or nothing in the first.
+    """
+    if not groups:
+        msg = "no environments to draw"
+        raise InvalidDataError(msg)
+    first, *_ = groups.values()
+    panels = {key: label for key, label in PANELS.items() if np.size(first[key])}
+    if not panels:
+        msg = "the real environments are empty"
+        raise InvalidDataError(msg)
+    figure = new_figure(8.4, 5.6)
+    grid = figure.subplots(2, 2).ravel()
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    outside = dict.fromkeys(groups, 0.0)
+    for axes, (key, label) in zip(grid, panels.items(), strict=False):
+        real = np.ravel(first[key])
+        low, high = np.quantile(real, _RANGE)
+        wide = _MARGIN * max(high - low, 0.1)
+        edges = np.linspace(max(low - wide, 0.0), high + wide, _BINS + 1)
+        for number, (group, arrays) in enumerate(groups.items()):
+            values = np.ravel(arrays[key])
+            counts = np.histogram(values, edges)[0]
+            outside[group] = max(outside[group], 1 - counts.sum() / max(len(values), 1))
+            density = counts / (max(len(values), 1) * np.diff(edges))
+            said = f"{group}: {len(arrays[key]):,}"
+            if number == 0:
+                axes.stairs(density, edges, fill=True, color="#bbbbbb", label=said)
+                continue
+            colour = COLOURS[(number - 1) % len(COLOURS)]
+            axes.stairs(density, edges, color=colour, linewidth=1.3, label=said)
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_ylim(0)
+        axes.set_xlabel(label)
+        axes.set_yticks([])
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=3
+    )
+    figure.suptitle(name, fontsize=12)
+    beyond = ", ".join(
+        f"{100 * share:.2g} % of {group}" for group, share in outside.items() if share > 0
+    )
+    if beyond:
+        figure.text(
+            0.99, 0.99, f"off the axes, at most: {beyond}", ha="right", va="top", fontsize=7
+        )
+    return figure
