@@ -27,7 +27,7 @@ One thread; seconds of the CPU.
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,18 +71,16 @@ def with_labels(library: np.ndarray, x: np.ndarray, k: int, rng: np.random.Gener
 
 def rows_of(
     models: dict[str, Model], library: np.ndarray, x: np.ndarray, outer: dict, args: Any
-) -> list[dict[str, Any]]:
-    """Return a row for each way and number of known atoms."""
-    rows = []
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each way and number of known atoms."""
     for k in KNOWN:
         known, missing = hidden(x, k, np.random.default_rng(args.seed), which=args.missing)
         found, seconds = timed(lambda k=k, known=known: _lookup(library, known, k))
-        rows.append({"way": "lookup", "known": k, "seconds": seconds, **rates(found, missing)})
+        yield {"way": "lookup", "known": k, "seconds": seconds, **rates(found, missing)}
         given = with_labels(library, x, k, np.random.default_rng(args.seed))
-        rows.append({"way": "lookup, labels given", "known": k, **given})
+        yield {"way": "lookup, labels given", "known": k, **given}
         for name, model in models.items():
-            rows += model_rows(name, model, known, missing, outer[name], args)
-    return rows
+            yield from model_rows(name, model, known, missing, outer[name], args)
 
 
 def _lookup(library: np.ndarray, known: np.ndarray, k: int) -> np.ndarray:
@@ -177,12 +175,14 @@ def main() -> None:
 
     told: dict[str, Any] = {"torch": torch.__version__, "labels": labels(library, args.seed)}
     print(json.dumps(told["labels"]))
-    told["rows"] = rows_of(models, library, x, outer, args)
-    for r in told["rows"]:
+    told["rows"] = []
+    for r in rows_of(models, library, x, outer, args):
+        told["rows"].append(r)
         cost = f"{r['seconds']:8.1f} s" if "seconds" in r else ""
         print(
             f"{r['known']} known  {r['way']:32} first {r['first']:.3f} ± {r['error']:.3f}"
-            f"  best {r['best']:.3f}  atoms {r['coverage']:.3f} {cost}"
+            f"  best {r['best']:.3f}  atoms {r['coverage']:.3f} {cost}",
+            flush=True,
         )
     if args.vacancies:
         told["vacancies"] = {

