@@ -200,6 +200,23 @@ def test_draws_have_the_density_that_is_said(name, latents, options):
 
 
 @each
+def test_one_atom_is_scored_by_what_it_is_drawn_from(name, latents, options):
+    """The state before each atom, on its own, gives its share of the density."""
+    model = build(name, latents, options)
+    x, given = environments(6) / model.unit, torch.zeros(6, dtype=torch.int64)
+    x[0, 4] *= 9  # where nobody thought of
+    shares = model._placed(x, none(x), given, None)
+    for k in range(5):
+        alone = model._components(
+            states_of(x[:, :k], none(x), given, first=k), None
+        ).together()
+        assert (alone.log_prob(x[:, k]) - shares[:, k]).abs().max() < 1e-10
+    assert shares[0, 4] > -40
+    total = shares.sum(1) - 15 * model.unit.log()
+    assert (model.log_prob(x * model.unit, none(x)).value - total).abs().max() < 1e-10
+
+
+@each
 def test_known_atoms_stay(name, latents, options):
     model = build(name, latents, options)
     known = environments(6)[:, [3, 1, 2]]

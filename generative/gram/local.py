@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nets import Residual
-from .placing import Mixture, images
+from .placing import START, Mixture, images
 from .states import GIVEN, States
 
 _NUMBERS = 9  #: of a component: weight, distance, width, sharpness, tilt, hand, axis
@@ -67,19 +67,21 @@ class LocalNetwork(nn.Module):
             atoms * components * _NUMBERS,
             activation="silu",
         )
-        self.start = nn.Parameter(torch.zeros(atoms, components, _NUMBERS))
+        # apart for each number of atoms, of which the first states are told little else
+        self.start = nn.Parameter(torch.zeros(atoms, atoms, components, _NUMBERS))
         with torch.no_grad():
-            # at first: distances of one to two units, in all directions
-            self.start[..., 1] = torch.linspace(0, 0.6, components)
-            self.start[..., 2] = -1.9
-            self.start[..., 3] = 1.0
+            self.start[..., 1] = torch.linspace(*START["distance"], components)
+            self.start[..., 2] = START["width"]
+            self.start[..., 3] = START["sharp"]
 
     def forward(self, states: States, z: Tensor | None) -> Mixture:
         """Return components (m, p, 2 * components) about the atoms of each state."""
         frame, up_known = frames(states)
         numbers = self.network(self._told(states, frame, z))
-        numbers = numbers.unflatten(2, (self.atoms, self.components, _NUMBERS)) + self.start
-        numbers = numbers[:, states.state, states.node]
+        numbers = numbers.unflatten(2, (self.atoms, self.components, _NUMBERS))
+        count = torch.tensor(states.sizes, device=numbers.device)[states.state] - 1
+        start = self.start[count, states.node]
+        numbers = numbers[:, states.state, states.node] + start
         frame = frame[:, states.state]
         weight, distance, width, sharp, tilt, hand = numbers[..., :6].unbind(-1)
         # without a third atom, an image is as probable as what it is of

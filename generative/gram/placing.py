@@ -22,10 +22,14 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-_SHARPEST = 5e3  #: of κ: cones of 0.8 degrees
-_NARROWEST = 3e-3  #: deviation of log d
+#: middle and half-width of what networks can say: of log σ, from 0.3 to 80 %, and of log κ, to
+#: cones of a degree; approached smoothly, as a bound without a gradient is never left again
+_LOG_WIDTH = (-3.0, 2.8)
+_LOG_KAPPA = (3.0, 5.5)
+#: distances of one to two units, in all directions: where networks are to start
+START = {"distance": (0.0, 0.6), "width": 0.4, "sharp": -1.0}
 _FAINT = 0.1  #: length of an axis below which κ falls with it, to 0 where there is none
 _BROAD = 1e-4  #: share of what is broad
 _BROAD_DISTANCE = (0.3, -0.7)  #: its mean of log d, and log of its deviation
@@ -151,6 +155,11 @@ def _turned(axis: Tensor, cosine: Tensor, uniform: Tensor) -> Tensor:
     return axis * cosine.unsqueeze(1) + across * sine
 
 
+def _within(middle_and_half: tuple[float, float], number: Tensor) -> Tensor:
+    middle, half = middle_and_half
+    return middle + half * number.tanh()
+
+
 def images(
     weight: Tensor,
     hand: Tensor,
@@ -169,10 +178,10 @@ def images(
     weight, hand : (..., c) tensor
         Log-weight of both, and what is added for the one and taken from the other.
     foci : (..., 3) tensor
-    distance, width : (..., c) tensor
-        Mean of log d, and log of its deviation.
-    sharp, tilt : (..., c) tensor
-        κ and cos α, before they are given their ranges.
+    distance : (..., c) tensor
+        Mean of log d.
+    width, sharp, tilt : (..., c) tensor
+        log σ, log κ and cos α, before they are given their ranges; `START` for what is broad.
     straight, turned : (..., c, 3) tensor
         The part of the axis that an image keeps, and that of which it changes the sign.
 
@@ -181,10 +190,10 @@ def images(
     Mixture
         Of (..., 2 c) components.
     """
-    kappa = nn.functional.softplus(sharp).square().clamp(max=_SHARPEST)
+    kappa = _within(_LOG_KAPPA, 0.5 * sharp).exp()
     length = (straight.square().sum(-1) + turned.square().sum(-1) + _FAINT**2).sqrt()
     straight, turned = (t * (kappa / length).unsqueeze(-1) for t in (straight, turned))
-    width = width.clamp(min=math.log(_NARROWEST), max=0.0)
+    width = _within(_LOG_WIDTH, width)
     foci = foci.unsqueeze(-2).expand(*weight.shape[:-1], 2 * weight.shape[-1], 3)
     return Mixture(
         log_weight=torch.cat([weight + hand, weight - hand], -1),

@@ -80,9 +80,6 @@ class SequenceOptions(Options):
     kl_weight: float = 1.0
     draws: int = 16
 
-    TRAINING: ClassVar[dict[str, dict[str, Any]]] = {
-        "default": {"batch_size": 64, "learning_rate": 3e-3, "ema": 0.998, "warmup": 100}
-    }
     REPRESENTATION: ClassVar[dict[str, dict[str, Any]]] = {
         "default": {"labels": "distance", "frame": "given"}
     }

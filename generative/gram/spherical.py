@@ -13,9 +13,8 @@ all its components, about a mean that turns with the atoms; so the bound is as i
 the density. They enter as if they were one more atom in the surroundings of each.
 """
 
-import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ from ..equivariant import (
 )
 from ..nets import mlp
 from ..representation import Representation
-from .placing import Mixture, images
+from .placing import START, Mixture, images
 from .sequence import Sequence, SequenceOptions
 from .states import Labels, States
 
@@ -58,6 +57,13 @@ class EquivariantOptions(SequenceOptions):
     l_max: int = 4
     gaussians: int = 12
     coupled: int = 4
+
+    TRAINING: ClassVar[dict[str, dict[str, Any]]] = {
+        "default": {
+            **{"batch_size": 64, "learning_rate": 3e-3, "warmup": 100},
+            **{"clip": 20.0, "ema": 0.998},
+        }
+    }
 
     def __post_init__(self):
         super().__post_init__()
@@ -130,12 +136,10 @@ class Head(nn.Module):
         last = self.numbers[-1]
         assert isinstance(last, nn.Linear)
         with torch.no_grad():
-            # at first: distances of one to two units, in all directions
-            last.weight[: 6 * components] *= 0.1
             last.bias.zero_()
-            last.bias[components : 2 * components] = torch.linspace(0, 0.6, components)
-            last.bias[2 * components : 3 * components] = math.log(0.15)
-            last.bias[3 * components : 4 * components] = 1.0
+            start = last.bias[: 6 * components].unflatten(0, (6, components))
+            start[1] = torch.linspace(*START["distance"], components)
+            start[2], start[3] = START["width"], START["sharp"]
 
     def forward(self, seen: Seen, states: States) -> Mixture:
         """Return components (m, p, 2 * components) about the atoms of each state."""
