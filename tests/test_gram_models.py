@@ -7,7 +7,7 @@ import pytest
 import torch
 from surroundings import clusters, turned
 
-from generative.gram.denoising import draw, levels
+from generative.gram.denoising import START, draw, levels
 from generative.gram.diffusion import GramDiffusion, GramDiffusionOptions
 from generative.gram.gram import gram, spectrum
 from generative.gram.representation import Environments
@@ -126,7 +126,7 @@ def silent(representation, **options):
 
 
 def test_a_silent_network_has_a_normal_distribution(canonical):
-    model, x = silent(canonical, density_steps=100), seen(canonical)
+    model, x = silent(canonical, density_steps=60), seen(canonical)
     rows = x.flatten(1) - x.flatten(1).mean(0)
     variances = torch.linalg.eigvalsh(rows.mT @ rows / len(rows))
     assert float(model.network.space.trace()) == pytest.approx(21, abs=1e-5)  # 3n - 3
@@ -167,22 +167,22 @@ def test_steps_are_of_second_order():
 
 def test_the_density_is_that_of_the_map_from_noise(canonical):
     """Draws are a map of noise, and autograd knows its determinant."""
-    model = small(canonical, density_steps=100)
+    model = small(canonical, density_steps=60)
     with torch.no_grad():
         for parameter in model.network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     _, axes = torch.linalg.eigh(model.network.space)
     axes = axes[:, 3:]  # of the space of the data
-    start = 40 * torch.randn(21).double()
+    start = START * torch.randn(21).double()
 
     def there(u):
-        y = draw(model._denoised, (axes @ u)[None], NOTHING[:1], 100)[0]
+        y = draw(model._denoised, (axes @ u)[None], NOTHING[:1], 60)[0]
         return model.scale * y @ axes
 
     jacobian = torch.autograd.functional.jacobian(there, start)
     assert isinstance(jacobian, torch.Tensor)
     log_det = torch.linalg.slogdet(jacobian).logabsdet
-    variance = torch.tensor(1 + 40.0**2).double()
+    variance = torch.tensor(START**2).double()
     normal = -0.5 * (start**2 / variance + (2 * math.pi * variance).log()).sum()
     x = (model.mean + axes @ there(start)).reshape(1, 8, 3)
     found = model.log_prob(x, NOTHING[:1]).value[0]

@@ -33,8 +33,8 @@ from torch.func import jacrev, vmap
 
 from ..nets import ACTIVATIONS
 
-SMALLEST, LARGEST = 2e-3, 40.0  #: σ, in deviations of the data
-_MIDDLE, _WIDTH = -1.0, 1.6  #: of log σ in training
+SMALLEST, LARGEST = 4e-3, 20.0  #: σ, in deviations of the data
+_MIDDLE, _WIDTH = -1.0, 1.3  #: of log σ in training
 START = math.sqrt(1 + LARGEST**2)  #: deviation of data with the most noise
 _BEND = 7.0  #: steps in σ^(1/7): most of them where σ is small
 _WAVES = 8

@@ -50,15 +50,15 @@ class GramDiffusionOptions(Options):
     blocks: int = 3
     activation: str = "silu"
     dropout: float = 0.0
-    steps: int = 20
+    steps: int = 32
     density_steps: int = 60
     filling: bool = True
 
     #: "small" is for some hundred environments
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"small": {"dropout": 0.1}}
     TRAINING: ClassVar[dict[str, dict[str, Any]]] = {
-        "default": _TRAINING | {"epochs": 220, "batch_size": 256},
-        "small": _TRAINING | {"epochs": 1200, "batch_size": 64},
+        "default": _TRAINING | {"epochs": 450, "batch_size": 256, "learning_rate": 3e-3},
+        "small": _TRAINING | {"epochs": 500, "batch_size": 64},
     }
 
     def __post_init__(self):
