@@ -63,27 +63,27 @@ def environments(
             counts = np.histogram(values, edges)[0]
             outside[group] = max(outside[group], 1 - counts.sum() / max(len(values), 1))
             density = counts / (max(len(values), 1) * np.diff(edges))
-            said = f"{group}: {len(arrays[key]):,}"
             if number == 0:
-                axes.stairs(density, edges, fill=True, color="#bbbbbb", label=said)
+                axes.stairs(density, edges, fill=True, color="#bbbbbb")
                 continue
             colour = COLOURS[(number - 1) % len(COLOURS)]
-            axes.stairs(density, edges, color=colour, linewidth=1.3, label=said)
+            axes.stairs(density, edges, color=colour, linewidth=1.3)
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(0)
         axes.set_xlabel(label)
         axes.set_yticks([])
         axes.spines[["top", "right", "left"]].set_visible(False)
-    handles, labels = grid[0].get_legend_handles_labels()
+    labels = [
+        f"{group}: {len(arrays['bonds']):,}"
+        + (f", {100 * outside[group]:.2g} % off an axis" if outside[group] > 0 else "")
+        for group, arrays in groups.items()
+    ]
     figure.legend(
-        handles, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=3
+        *(grid[0].patches, labels),
+        loc="outside lower center",
+        frameon=False,
+        fontsize=8,
+        ncols=2,
     )
     figure.suptitle(name, fontsize=12)
-    beyond = ", ".join(
-        f"{100 * share:.2g} % of {group}" for group, share in outside.items() if share > 0
-    )
-    if beyond:
-        figure.text(
-            0.99, 0.99, f"off the axes, at most: {beyond}", ha="right", va="top", fontsize=7
-        )
     return figure

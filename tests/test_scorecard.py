@@ -210,8 +210,9 @@ def test_the_figure(files, tmp_path, monkeypatch):
     assert isinstance(figure, Figure)
     labels = [axes.get_xlabel() for axes in figure.axes]
     assert labels == list(plot_environments.PANELS.values())
-    said = [text.get_text() for text in figure.texts]
-    assert any("off the axes" in text for text in said)  # one was drawn at 0.17 Å
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "216" in said[0]
+    assert "off an axis" in said[1]  # one was drawn at 0.17 Å
     # each stands for all that lies within the axes, and integrates to their share
     patches = figure.axes[0].patches
     for patch in patches:
