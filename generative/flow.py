@@ -66,7 +66,7 @@ class FlowOptions(Options):
     }
 
     def __post_init__(self):
-        least = {"width": 1, "blocks": 0, "transforms": 0, "bins": 2, "hidden": 1, "layers": 1}
+        least = {"width": 1, "blocks": 0, "transforms": 1, "bins": 2, "hidden": 1, "layers": 1}
         for name, low in least.items():
             if getattr(self, name) < low:
                 msg = f"{name} must be at least {low}, got {getattr(self, name)}"

@@ -122,7 +122,11 @@ def test_the_splines_are_those_of_zuko():
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"bins": 1}, "bins must be at least 2, got 1"), ({"activation": "sine"}, "silu")],
+    [
+        ({"bins": 1}, "bins must be at least 2, got 1"),
+        ({"transforms": 0}, "transforms must be at least 1, got 0"),
+        ({"activation": "sine"}, "silu"),
+    ],
 )
 def test_options_check_themselves(options, says):
     with pytest.raises(ValueError, match=says):
