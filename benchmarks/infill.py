@@ -38,7 +38,8 @@ import torch
 from generative.files import load
 from generative.gram import environments
 from generative.gram.canonical import Template, label
-from generative.gram.infill import hidden, infill, ranked, rates
+from generative.gram.finding import hidden, ranked, rates
+from generative.gram.infill import infill
 from generative.gram.library import Library
 from generative.gram.vacancy import bonds_of, place_missing, underbonded
 from generative.model import Model

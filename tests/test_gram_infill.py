@@ -7,8 +7,9 @@ import pytest
 import torch
 from surroundings import clusters, turned
 
+from generative.gram.finding import distinct, found, hidden, ranked, rates
 from generative.gram.gram import gram, upper
-from generative.gram.infill import found, hidden, infill, rates
+from generative.gram.infill import infill
 from generative.gram.library import Library
 from generative.gram.matching import completed, place
 from generative.gram.representation import Environments
@@ -87,6 +88,19 @@ def test_what_is_found_is_counted():
         "error": 0,
     }
     assert rates(drawn[:, :1], missing)["coverage"] == 0.5
+
+
+def test_draws_that_most_agree_with_come_first_and_one_of_each_kind():
+    places = np.array(
+        [[0.0, 0, 0], [9, 0, 0], [0, 0.1, 0], [0, 0.2, 0], [9.3, 0, 0], [5, 0, 0]]
+    )
+    drawn = places[None, :, None]
+    assert ranked(drawn, 3)[0, 0] in (0, 2, 3)
+    assert ranked(drawn, 3)[0, 1] in (1, 4)
+    assert ranked(drawn, 3)[0, 2] == 5
+    cost = np.array([[5.0, 4, 3, 2, 1, 0]])
+    assert distinct(drawn, cost, 3).tolist() == [[5, 4, 3]]
+    assert distinct(drawn, cost, 6).tolist() == [[5, 4, 3, 2, 1, 0]]
 
 
 def test_the_farthest_are_hidden():

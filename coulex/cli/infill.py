@@ -132,7 +132,7 @@ def _environments(
     import numpy as np
 
     from generative.gram import environments
-    from generative.gram.infill import hidden
+    from generative.gram.finding import hidden
 
     r: Any = model.representation
     rng = np.random.default_rng(seed)
@@ -183,7 +183,8 @@ def _completed(
     import numpy as np
     import torch
 
-    from generative.gram.infill import infill, ranked, rates
+    from generative.gram.finding import ranked, rates
+    from generative.gram.infill import infill
 
     generator = torch.Generator().manual_seed(seed % 2**63)
     k = known.shape[1]
@@ -213,7 +214,7 @@ def _looked_up(
 ) -> dict[str, Any]:
     """Return how often the environments of a file find what is hidden."""
     from generative.gram import environments
-    from generative.gram.infill import rates
+    from generative.gram.finding import rates
     from generative.gram.library import Library
     from generative.structures import read
 

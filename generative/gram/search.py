@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .finding import distinct
 from .gram import gram, upper
 from .matching import completed, place
 
@@ -93,9 +94,9 @@ def searched(
     with torch.no_grad():
         x = model.decode(z, _condition(model, far, q)).double().cpu().numpy()
     whole = completed(every, x, at, proper=model.proper)
-    order = f.reshape(m, starts).argsort(dim=1, stable=True)[:, :n].cpu().numpy()
-    chosen = whole.reshape(m, starts, *whole.shape[1:])
-    return chosen[np.arange(m)[:, None], order]
+    ends = whole.reshape(m, starts, *whole.shape[1:])
+    cost = f.reshape(m, starts).double().cpu().numpy()
+    return ends[np.arange(m)[:, None], distinct(ends[:, :, known.shape[1] :], cost, n)]
 
 
 def _first_places(
