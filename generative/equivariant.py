@@ -101,7 +101,8 @@ class Coupling(nn.Module):
     def __init__(self, l1: int, l2: int, l3: int):
         super().__init__()
         self.degrees = l1, l2, l3
-        symbol = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * math.sqrt(2 * l3 + 1)
+        with torch.device("cpu"):  # e3nn wants values, also where a model has none yet
+            symbol = o3.wigner_3j(l1, l2, l3, dtype=torch.float64) * math.sqrt(2 * l3 + 1)
         # rows (m2, m3), columns m1: applied to a from the left
         self.register_buffer("symbol", symbol.permute(1, 2, 0).flatten(0, 1), persistent=False)
 

@@ -105,6 +105,14 @@ def test_coupling_is_that_of_clebsch_and_gordan(path):
     assert np.abs(found - sign * expected).max() < 1e-12
 
 
+def test_a_coupling_is_built_where_tensors_have_no_values():
+    """As when the sizes of a stored model are checked before its parameters are read."""
+    with torch.device("meta"):
+        found = Coupling(3, 4, 5)
+    a, b = torch.randn(1, 7, 1).double(), torch.randn(1, 9, 1).double()
+    assert found(a, b).abs().max() > 0
+
+
 def test_the_coupling_of_vectors_is_their_cross_product():
     a, b = vectors(9, seed=1), vectors(9, seed=2)
     found = Coupling(1, 1, 1)(a.unsqueeze(-1), b.unsqueeze(-1)).squeeze(-1)

@@ -134,6 +134,9 @@ class Sequence(Model):
             sizes = f"{self.shape} and {self.condition_size} numbers"
             msg = f"{self.name} places atoms (n, 3) among outer ones, 3 numbers each; {sizes}"
             raise ValueError(msg)
+        if getattr(representation, "centre", "atom") != "atom":
+            msg = f"{self.name} places atoms about an atom, not about a centroid"
+            raise ValueError(msg)
         self.n = self.shape[0]
         self.outer = self.condition_size // 3
         self.most = 1 + self.outer + self.n
