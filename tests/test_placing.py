@@ -242,6 +242,23 @@ def test_known_atoms_stay(name, latents, options):
         model.infill(environments(6, 7), none(known), 1, torch.Generator())
 
 
+@each_with_latents
+def test_known_atoms_choose_latents(name, latents, options):
+    """Of draws of the prior those are kept that make the known atoms probable."""
+    model = build(name, latents, options, outer=1)
+    known, c = environments(30)[:, :3] / model.unit, 4 + torch.zeros(30, 3).double()
+    given = torch.zeros(30, dtype=torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    shares = []
+    for told in (known, known[:, :0]):
+        z = model._latents_for(told, c, generator)
+        assert z.shape == (30, *model.latent_shape)
+        shares.append(model._placed(known, c, given, z).sum(1).mean())
+    assert shares[0] > shares[1]
+    drawn = model.infill(known * model.unit, c, 2, generator)
+    assert torch.equal(drawn[:, 0, :3], known * model.unit)
+
+
 @pytest.mark.parametrize(
     ("name", "wrong", "says"),
     [
