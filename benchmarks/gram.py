@@ -24,8 +24,9 @@ import torch
 
 from generative import scorecard
 from generative.data import Stream
+from generative.gram.finding import hidden, rates
 from generative.gram.gram import gram, upper
-from generative.gram.infill import hidden, infill, rates
+from generative.gram.infill import infill
 from generative.gram.representation import Environments, Surroundings
 from generative.gram.synchronise import rmsd
 from generative.model import Model, model_class
