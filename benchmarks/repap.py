@@ -7,7 +7,8 @@ The trajectory is one of `coulex make silicon-trajectory`, or any that ASE reads
 a folder of `coulex train repap`. RDFs are compared with that of the whole trajectory, 1000
 structures a row; nats are of the frames kept for tests, for one coordinate on the cells of the
 grid of each model, and so compare on one grid only. `--other` names another run, whose
-distance says how far two runs are from each other.
+distance says how far two runs are from each other; `--outside` names trajectories that nothing
+was learned from, whose nats are printed.
 
 Speeds: training and drawing, of the published network and of the default, in CPU seconds of
 one thread; on a GPU (`--device cuda`) in seconds of the wall.
@@ -25,12 +26,14 @@ from timing import Clock, in_turn, machine, rate, rates, table
 from generative.files import load, read_about
 from generative.recipe import Training
 from generative.repap.frames import Frames
-from generative.repap.judge import Yardstick, judge, thinned
+from generative.repap.judge import Yardstick, judge, nll_per_coordinate, thinned
 from generative.repap.model import Repap, RepapOptions
 from generative.repap.representation import Sequences
 from generative.representation import Batch
 from generative.train import fit
 from generative.trajectories import Trajectory
+
+CLOSE = 2.0  #: Å
 
 COLUMNS = {
     "Err RDF": "err_rdf",
@@ -74,8 +77,10 @@ def arguments():
     parser.add_argument("trajectory", nargs="*", type=Path)
     parser.add_argument("--models", nargs="*", type=Path, default=[])
     parser.add_argument("--other", type=Path, help="another run, to compare with")
+    parser.add_argument("--outside", nargs="*", type=Path, default=[], help="of other states")
     parser.add_argument("--energies", action="store_true", help="by EDIP; needs LAMMPS")
     parser.add_argument("-n", type=int, default=1000, help="structures of each row")
+    parser.add_argument("--sharpening", type=float, default=1.15)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--quick", action="store_true", help="seconds, on a made-up crystal")
     parser.add_argument("--json", type=Path)
@@ -97,14 +102,21 @@ def quality(source, folders, args):
     rows = {}
     for folder in folders:
         model = load(folder)
-        ways = {folder.name: {}, f"{folder.name}, no redraws": {"redraws": 0}}
-        found = judge(model, source, n=args.n, energies=energies, relaxed=relaxed, ways=ways)
+        near = {"closest": CLOSE, "sharpening": args.sharpening}
+        ways = {f"{folder.name}, no redraws": {"redraws": 0}, folder.name: {}}
+        ways[f"{folder.name}, sharpened, none < {CLOSE:g} Å"] = near
+        found = judge(
+            model, source, n=args.n, close=CLOSE, energies=energies, relaxed=relaxed, ways=ways
+        )
         floors = {k: v for k, v in found.items() if k not in ways}
         cells = model.grid.cells
         rows |= {f"{k} ({cells} cells)": v for k, v in floors.items()}
         seconds = read_about(folder)["about"].get("summary", {}).get("seconds")
         for name in ways:
             rows[name] = found[name] | ({"training_seconds": seconds} if seconds else {})
+        for file in args.outside:
+            strange = nll_per_coordinate(model, Frames.of([file]))
+            rows[f"{folder.name} on {file.stem}"] = strange
     if args.other and folders:
         rows["another run"] = other_run(load(folders[-1]), source, args)
     print(
@@ -126,7 +138,7 @@ def other_run(model, source, args):
         arrays = {**run.constants, "positions": thinned(run.positions, n)}
         return plain.encode(arrays, rng)[0]
 
-    return Yardstick.of(frames(source, 4000), seen, 2.0).measure(frames(other, args.n))
+    return Yardstick.of(frames(source, 4000), seen, CLOSE).measure(frames(other, args.n))
 
 
 def cell(key):
@@ -134,6 +146,8 @@ def cell(key):
 
     def shown(row):
         value = row[key]
+        if key in ("nll_per_coordinate", "energy", "relaxed"):
+            return f"{value:.3f}"
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
     return shown

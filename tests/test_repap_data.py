@@ -176,6 +176,13 @@ def test_other_atoms_than_those_of_the_model():
         )
 
 
+def test_another_cell_than_that_of_the_model():
+    seen = Sequences.fit(arrays(crystal()))
+    dense = replace(crystal(), cell=np.diag([6.0, 6.0, 7.5]))
+    with pytest.raises(InvalidDataError, match="knows .6.0, 6.0, 8.0. only"):
+        seen.encode(arrays(dense), np.random.default_rng(0))
+
+
 def test_a_grid_too_coarse_for_the_atoms():
     seen = Sequences.fit(arrays(crystal()))
     assert seen.closest == pytest.approx(shortest(crystal().positions, LENGTHS))

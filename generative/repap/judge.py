@@ -26,7 +26,7 @@ WIDTH = 0.05  #: Å, of a shell of the RDF
 
 _REFERENCE = 4000  #: frames of the trajectory that its RDF is taken from
 _SCORED = 1000  #: frames of the test part that nats are averaged over
-_RELAXED = 100  #: structures of a row
+_ENERGIES, _RELAXED = 200, 50  #: structures of a row
 _BLOCKS = 10  #: consecutive parts of the test part, for the error of nats
 
 Energies = Callable[[Sequence[Structure]], np.ndarray]
@@ -77,7 +77,7 @@ class Yardstick:
             wide = spread(frames, np.array(self.seen.lengths))
             row["spread"] = float((wide / self.spread).mean())
         if energies is not None:
-            row["energy"] = float(np.median(energies(structures)))
+            row["energy"] = float(np.median(energies(structures[:_ENERGIES])))
         if relaxed is not None:
             row["relaxed"] = float(np.median(relaxed(structures[:_RELAXED])))
         return row
@@ -113,8 +113,8 @@ def judge(
     close : float
         Distance below which a pair counts as close, Å.
     energies, relaxed : callable, optional
-        Energy of each structure, eV per atom: as it is, and in the nearest minimum. Only the
-        first hundred of a row are relaxed.
+        Energy of each structure, eV per atom: as it is, and in the nearest minimum; of some
+        structures of a row.
     ways : dict of dict, optional
         Rows of the model, each with its ways of drawing (`generate.How`); by default "model"
         with redraws, and "no_repair" without.

@@ -179,6 +179,10 @@ class Sequences(Representation):
             msg = "these are other atoms, or another order, than those of the model"
             raise InvalidDataError(msg)
         lengths = np.array(self.lengths)
+        if self.periodic and not np.allclose(np.diag(arrays["cell"]), lengths, atol=1e-6):
+            said = np.round(np.diag(arrays["cell"]), 4).tolist()
+            msg = f"the cell is {said} Å, and the model knows {lengths.round(4).tolist()} only"
+            raise InvalidDataError(msg)
         x = np.asarray(arrays["positions"], float)[:, list(self.atoms)] - self.low
         if self.augment in ("cube", "all"):
             middle = 0 if self.periodic else lengths / 2
