@@ -16,9 +16,9 @@ fill an environment in. The network is told the place of each in this order: two
 length have an axis of symmetry, and no vector that turns with them points to either side of
 the plane that they span, where the next bonds are.
 
-`log_prob` is the density of the atoms placed in the order in which they stand. A set has n!
-orders: the logarithm of its density is larger than that of its order by distance by nothing
-but the share of draws that came out of order, on average.
+`log_prob` is the density of the atoms placed in the order in which they stand. That of a set is
+the sum over its n! orders; the one by distance is nearly all of it, and alone a lower bound.
+The loss in training counts the atoms that are placed, so it is not on the scale of validation.
 
 With latents z (an expansion in spherical harmonics or invariants), an encoder sees all
 atoms, and the bound is that of a variational autoencoder.
@@ -180,8 +180,6 @@ class Sequence(Model):
         parts["loss"] = parts["loss"] + 3 * self.n * self.unit.log()
         if self.prior is not None:
             parts |= {"misfit": misfit.detach(), "kl": kl.detach().mean()}
-        if not self.training:
-            parts |= {"nats_last": -terms[:, -1].mean() + 3 * self.unit.log()}
         return parts
 
     def _log_prob(self, x: Tensor, c: Tensor) -> Score:
