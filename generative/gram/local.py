@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nets import Residual
-from .placing import START, Mixture, images
+from .placing import FIRST, LAST, START_SHARP, START_WIDTH, Mixture, images
 from .states import GIVEN, States
 
 _NUMBERS = 9  #: of a component: weight, distance, width, sharpness, tilt, hand, axis
@@ -70,9 +70,9 @@ class LocalNetwork(nn.Module):
         # apart for each number of atoms, of which the first states are told little else
         self.start = nn.Parameter(torch.zeros(atoms, atoms, components, _NUMBERS))
         with torch.no_grad():
-            self.start[..., 1] = torch.linspace(*START["distance"], components)
-            self.start[..., 2] = START["width"]
-            self.start[..., 3] = START["sharp"]
+            self.start[..., 1] = torch.linspace(FIRST, LAST, components)
+            self.start[..., 2] = START_WIDTH
+            self.start[..., 3] = START_SHARP
 
     def forward(self, states: States, z: Tensor | None) -> Mixture:
         """Return components (m, p, 2 * components) about the atoms of each state."""

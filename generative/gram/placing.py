@@ -29,7 +29,8 @@ from torch import Tensor
 _LOG_WIDTH = (-3.0, 2.8)
 _LOG_KAPPA = (3.0, 5.5)
 #: distances of one to two units, in all directions: where networks are to start
-START = {"distance": (0.0, 0.6), "width": 0.4, "sharp": -1.0}
+FIRST, LAST = 0.0, 0.6  #: log d
+START_WIDTH, START_SHARP = 0.4, -1.0
 _FAINT = 0.1  #: length of an axis below which κ falls with it, to 0 where there is none
 _BROAD = 1e-4  #: share of what is broad
 _BROAD_DISTANCE = (0.3, -0.7)  #: its mean of log d, and log of its deviation
@@ -181,7 +182,7 @@ def images(
     distance : (..., c) tensor
         Mean of log d.
     width, sharp, tilt : (..., c) tensor
-        log σ, log κ and cos α, before they are given their ranges; `START` for what is broad.
+        log σ, log κ and cos α, before they are given their ranges.
     straight, turned : (..., c, 3) tensor
         The part of the axis that an image keeps, and that of which it changes the sign.
 

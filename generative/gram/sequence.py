@@ -16,9 +16,9 @@ fill an environment in. The network is told the place of each in this order: two
 length have an axis of symmetry, and no vector that turns with them points to either side of
 the plane that they span, where the next bonds are.
 
-`log_prob` is the density of the atoms placed in the order in which they stand. That of a set is
-the sum over its n! orders; the one by distance is nearly all of it, and alone a lower bound.
-The loss in training counts the atoms that are placed, so it is not on the scale of validation.
+`log_prob` is the density of the atoms placed in the order in which they stand. That of a set
+is the sum over its n! orders; the one by distance is most of it, and alone a lower bound. The
+loss in training counts the atoms that are placed: it is not on the scale of validation.
 
 With latents z (an expansion in spherical harmonics or invariants), an encoder sees all
 atoms, and the bound is that of a variational autoencoder.

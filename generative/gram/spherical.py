@@ -30,7 +30,7 @@ from ..equivariant import (
 )
 from ..nets import mlp
 from ..representation import Representation
-from .placing import START, Mixture, images
+from .placing import FIRST, LAST, START_SHARP, START_WIDTH, Mixture, images
 from .sequence import Sequence, SequenceOptions
 from .states import Labels, States
 
@@ -138,8 +138,8 @@ class Head(nn.Module):
         with torch.no_grad():
             last.bias.zero_()
             start = last.bias[: 6 * components].unflatten(0, (6, components))
-            start[1] = torch.linspace(*START["distance"], components)
-            start[2], start[3] = START["width"], START["sharp"]
+            start[1] = torch.linspace(FIRST, LAST, components)
+            start[2], start[3] = START_WIDTH, START_SHARP
 
     def forward(self, seen: Seen, states: States) -> Mixture:
         """Return components (m, p, 2 * components) about the atoms of each state."""
