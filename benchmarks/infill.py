@@ -19,7 +19,8 @@ environment, those of the missing atoms among them. They tell where an atom is m
 no fair rule, and stands here to compare with numbers that were obtained so.
 
 With --vacancies, atoms are taken out of the first structure of JUDGE one at a time, and put
-back by the environments around. Canonical labels are timed, and tried with shifted atoms.
+back by the environments around; beside it stands the centroid of the atoms that lack a bond.
+Canonical labels are timed, and tried with shifted atoms.
 
 One thread; seconds of the CPU.
 """
@@ -112,7 +113,7 @@ def vacancies(model: Model, whole: Structure, args: Any) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(args.seed)
     bond, bonds = bonds_of(whole)
     before = {frozenset(group.tolist()) for group in underbonded(whole, bond, bonds)}
-    apart, detected, begin = [], 0, time.process_time()
+    apart, centroid, detected, begin = [], [], 0, time.process_time()
     for atom in rng.permutation(len(whole))[: args.vacancies]:
         kept = np.delete(np.arange(len(whole)), atom)
         cell = replace(whole, positions=whole.positions[kept], numbers=whole.numbers[kept])
@@ -122,16 +123,22 @@ def vacancies(model: Model, whole: Structure, args: Any) -> dict[str, Any]:
             continue
         detected += 1
         made = place_missing(model, cell, new[0], draws=args.draws, generator=generator)
-        shift = made.position - whole.positions[atom]
-        shift -= np.round(shift @ np.linalg.inv(whole.cell)) @ whole.cell
-        apart.append(float(np.linalg.norm(shift)))
-    return {
-        "taken": args.vacancies,
-        "detected": detected,
-        "median": float(np.median(apart)),
-        "within_0.5": float((np.array(apart) <= 0.5).mean()),
-        "seconds": time.process_time() - begin,
-    }
+        apart.append(float(np.linalg.norm(_short(made.position, whole, atom))))
+        middle = _short(cell.positions[new[0]], whole, atom).mean(axis=0)
+        centroid.append(float(np.linalg.norm(middle)))
+    told: dict[str, Any] = {"taken": args.vacancies, "detected": detected}
+    for name, distance in (("model", apart), ("centroid", centroid)):
+        told[name] = {
+            "median": float(np.median(distance)),
+            "within_0.5": float((np.array(distance) <= 0.5).mean()),
+        }
+    return told | {"seconds": time.process_time() - begin}
+
+
+def _short(positions: np.ndarray, whole: Structure, atom: int) -> np.ndarray:
+    """Return the vectors to positions from the nearest image of an atom."""
+    shift = positions - whole.positions[atom]
+    return shift - np.round(shift @ np.linalg.inv(whole.cell)) @ whole.cell
 
 
 def labels(x: np.ndarray, seed: int) -> dict[str, Any]:
