@@ -111,8 +111,11 @@ def _table(title: str, rows: dict[str, str], said: dict[str, Any]) -> Any:
 def _cell(value: float | None, error: float | None = None) -> str:
     if value is None or value != value:
         return "-"
-    text = f"{value:.3g}"
-    return f"{text} ± {error:.1g}" if error else text
+    small = 0 < abs(value) < 1e-3
+    text = f"{value:.1e}" if small else f"{value:.3g}"
+    if error:
+        text += f" ± {error:.0e}" if error < 1e-3 else f" ± {error:.1g}"
+    return text.replace("e-0", "e-")
 
 
 def _notes(said: dict[str, Any]) -> list[str]:
