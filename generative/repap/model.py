@@ -221,11 +221,12 @@ class Repap(Model):
         notes : dict of (m, n) tensor
             `redraws`, and `unfinished`: 1 if an atom is too close and redraws ran out.
         """
-        try:
-            ways = How(**how)
-        except TypeError as error:
-            msg = f"{error}; there are {', '.join(How.__dataclass_fields__)}"
-            raise ValueError(msg) from error
+        unknown = sorted(set(how) - set(How.__dataclass_fields__))
+        if unknown:
+            known = ", ".join(How.__dataclass_fields__)
+            msg = f"no way of drawing {', '.join(unknown)}; there are {known}"
+            raise ValueError(msg)
+        ways = How(**how)
         drawn = self._drawn(len(condition) * n, generator, ways)
         shape = (len(condition), n)
         samples = (drawn.u * self.lengths).unflatten(0, shape)
