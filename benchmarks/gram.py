@@ -145,6 +145,8 @@ def measured(
     recipe = dict(kind.options_type.TRAINING.get(key, {}))
     if epochs or small:
         recipe["epochs"] = epochs or 2
+    if small:
+        recipe["batch_size"] = 32
     training = Training(**recipe)
     representation = Environments.fit(
         train.for_training(training.seed), **kind.options_type.REPRESENTATION.get(key, {})

@@ -1,6 +1,6 @@
 """A crystal of table salt, learned one coordinate at a time.
 
-    python examples/repap.py [--frames 3000] [--epochs 3] [--out .]
+    python examples/repap.py [--events 3000] [--epochs 3] [--out .]
 
 Eight ions on springs in a periodic cube at 300 K: normal about their places, with a covariance
 that is known. So the least that any model can say about a coordinate, in nats, is known too,
@@ -50,12 +50,12 @@ def salt(frames, seed=0):
 def main():
     """Train, print the table, draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=3000)
+    parser.add_argument("--events", type=int, default=3000, help="frames")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path())
     args = parser.parse_args()
 
-    source = Frames([salt(args.frames)])
+    source = Frames([salt(args.events)])
     print(*source.notes, sep="\n")
     seen = Sequences.fit(source.for_training(1))
     print(f"order {seen.order}, augmentation {seen.augment}")
