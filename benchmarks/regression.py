@@ -63,7 +63,7 @@ def cases() -> dict[str, Case]:
     short = Training(
         epochs=5, batch_size=1024, learning_rate=2e-3, optimizer="muon", patience=0
     )
-    long = replace(short, epochs=3, batch_size=2048, learning_rate=4e-3)
+    long = replace(short, epochs=8, batch_size=2048, learning_rate=4e-3)
     small, large = MlpOptions(width=128), MlpOptions(width=256, loss="median")
     return {
         "OCS": Case(
