@@ -17,7 +17,7 @@ from .units import ANGSTROM, to_atomic
 #: shortest and longest distances, in Å, that a molecule plausibly consists of throughout
 _SHORT, _LONG = 0.5, 20.0
 #: words in the comment of an xyz file, whose unit is Å by convention, that say otherwise
-_BOHR = re.compile(r"\b([Bb]ohrs?|BOHR|a\.u\.|au|AU|a0|[Aa]tomic units?)(?![\w.])")
+IN_BOHR = re.compile(r"\b([Bb]ohrs?|BOHR|a\.u\.|au|AU|a0|[Aa]tomic units?)(?![\w.])")
 
 
 def read_structures(path, *, units=None, ignore_cell=False):
@@ -92,10 +92,22 @@ def _check_symbols(symbols, path):
             raise InvalidDataError(msg) from None
 
 
-def _read_xyz(path, units):
-    """Return the symbols as written, and ASE's frames of the file with plain elements."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    labels, at = [], 0
+def xyz_frames(path, lines):
+    """Yield the line of the comment and the range of the atoms of each frame of an xyz file.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    lines : list of str
+        Of the file; indices count from 0.
+
+    Raises
+    ------
+    InvalidDataError
+        If there is no number of atoms where there should be one, or the file ends too early.
+    """
+    at = 0
     while at < len(lines):
         if not lines[at].strip():
             at += 1
@@ -108,17 +120,25 @@ def _read_xyz(path, units):
         if rows.stop > len(lines):
             msg = f"{path}: line {at + 1} promises {atoms} atoms, but the file ends before"
             raise InvalidDataError(msg)
-        comment = lines[at + 1]
-        said = _BOHR.search(comment)
+        yield at + 1, rows
+        at = rows.stop
+
+
+def _read_xyz(path, units):
+    """Return the symbols as written, and ASE's frames of the file with plain elements."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    labels = []
+    for at, rows in xyz_frames(path, lines):
+        comment = lines[at]
+        said = IN_BOHR.search(comment)
         if said and units is None:
             msg = (
-                f"{path}: line {at + 2} says {said[0]!r}, but xyz files are in Å; "
+                f"{path}: line {at + 1} says {said[0]!r}, but xyz files are in Å; "
                 "say which it is, by `units` (--units bohr or --units angstrom)"
             )
             raise InvalidDataError(msg)
         column = _species_column(comment)
         labels.append(tuple(_replace_symbol(lines, row, column, path) for row in rows))
-        at = rows.stop
     text = io.StringIO("\n".join(lines) + "\n")
     text.name = str(path)
     return labels, _read_any(text, format="extxyz") if labels else []

@@ -247,6 +247,7 @@ MAY_IMPORT |= {
         "coulex.dataset",
         "coulex.errors",
         "coulex.kernels.compiled",
+        "coulex.structure",
     },
     "generative.repap": PARTS
     | {

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from coulex.errors import InvalidDataError
+from coulex.structure import xyz_frames
 
 from .structure import Structure
 
@@ -27,37 +28,25 @@ def parse(path: Path) -> tuple[list[str], list[Structure]]:
     """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     comments, structures = [], []
-    at = 0
     last, header = None, None
-    while at < len(lines):
-        if not lines[at].strip():
-            at += 1
-            continue
-        if not lines[at].strip().isdigit():
-            msg = f"{path}: line {at + 1}: expected a number of atoms, got {lines[at]!r}"
-            raise InvalidDataError(msg)
-        atoms = int(lines[at])
-        rows = lines[at + 2 : at + 2 + atoms]
-        if len(rows) < atoms or at + 1 >= len(lines):
-            msg = f"{path}: line {at + 1} promises {atoms} atoms, but the file ends before"
-            raise InvalidDataError(msg)
-        if lines[at + 1] != last:
-            last = lines[at + 1]
-            header = _header(last, f"{path}: line {at + 2}")
+    for at, rows in xyz_frames(path, lines):
+        if lines[at] != last:
+            last = lines[at]
+            header = _header(last, f"{path}: line {at + 1}")
         assert header is not None
         cell, periodic, species, position, info = header
-        symbols, positions = _atoms(rows, species, position, f"{path}: line", at + 3)
+        atoms = lines[rows.start : rows.stop]
+        symbols, positions = _atoms(atoms, species, position, f"{path}: line", rows.start + 1)
         comments.append(last)
         structures.append(
             Structure(
                 positions=positions,
                 cell=cell,
                 periodic=periodic,
-                numbers=_numbers(symbols, f"{path}: line", at + 3),
+                numbers=_numbers(symbols, f"{path}: line", rows.start + 1),
                 info=info,
             )
         )
-        at += 2 + atoms
     return comments, structures
 
 

@@ -4,7 +4,6 @@ ASE reads not-a-number, coincident atoms, empty files, lengths in bohr and cells
 size without a word. Here each of them is one line that says what is wrong and where.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from coulex.dataset.files import write_bytes
 from coulex.errors import InvalidDataError
+from coulex.structure import IN_BOHR
 
 from . import extxyz
 from .neighbours import complete, pairs
@@ -22,8 +22,6 @@ _OVERLAP = 0.6  #: of the sum of two covalent radii: closer atoms are a mistake
 _PACKING = (0.02, 1.2)  #: share of the cell that spheres of covalent radius fill, plausibly
 _DENSITY = (0.6, 1.7)  #: of an element, over the density of its crystal, plausibly
 _DALTON_PER_A3 = 1.66053906660  #: in g/cm³
-#: words in the comment of an xyz file, whose unit is Å by convention, that say otherwise
-_BOHR = re.compile(r"\b(bohrs?|a\.u\.|au|a0|atomic units?)(?![\w.])", re.IGNORECASE)
 
 
 def read(path: Path | str, *, check: bool = True, overlap: bool = False) -> list[Structure]:
@@ -90,7 +88,7 @@ def write(
 def _read_xyz(path: Path) -> list[Structure]:
     comments, structures = extxyz.parse(path)
     for k, comment in enumerate(dict.fromkeys(comments)):
-        said = _BOHR.search(comment)
+        said = IN_BOHR.search(comment)
         if said:
             msg = (
                 f"{path}: comment {k} says {said[0]!r}, but xyz files are in Å; convert the "
