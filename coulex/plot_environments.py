@@ -1,4 +1,4 @@
-"""Figures of environments of atoms: their distances and angles against those of real ones."""
+"""Figures of environments of atoms against real ones: distances, angles, spectra."""
 
 from collections.abc import Mapping
 
@@ -86,4 +86,44 @@ def environments(
         ncols=2,
     )
     figure.suptitle(name, fontsize=12)
+    return figure
+
+
+def spectra(groups: Mapping[str, np.ndarray]) -> Figure:
+    """Draw the eigenvalues of Gram matrices, of which atoms have three that are not zero.
+
+    Parameters
+    ----------
+    groups : mapping of (m, n) arrays
+        Å², by name, the largest first; the real ones first.
+
+    Raises
+    ------
+    InvalidDataError
+        If a group is empty or holds numbers that are not finite.
+    """
+    if not groups or not all(len(v) and np.isfinite(v).all() for v in groups.values()):
+        msg = "spectra need Gram matrices, with finite eigenvalues"
+        raise InvalidDataError(msg)
+    figure = new_figure(6.4, 4.0)
+    axes = figure.subplots()
+    axes.axhline(0, color="#bbbbbb", linewidth=0.8)
+    axes.axvline(3.5, color="#bbbbbb", linewidth=0.8, linestyle=":")
+    for number, (name, values) in enumerate(groups.items()):
+        low, middle, high = np.quantile(values, (0.05, 0.5, 0.95), axis=0)
+        share = np.abs(values[:, 3:]).sum() / np.abs(values).sum()
+        axes.errorbar(
+            np.arange(1, len(middle) + 1) + 0.12 * (number - (len(groups) - 1) / 2),
+            middle,
+            yerr=(middle - low, high - middle),
+            fmt="o",
+            markersize=4,
+            capsize=2,
+            color="#777777" if number == 0 else COLOURS[(number - 1) % len(COLOURS)],
+            label=f"{name}: {100 * share:.2g} % beyond the third",
+        )
+    axes.set_yscale("symlog", linthresh=1.0)
+    axes.set_xlabel("eigenvalue of G")
+    axes.set_ylabel("median and 5-95 % / Å²")
+    axes.legend(frameon=False, fontsize=8)
     return figure

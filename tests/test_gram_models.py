@@ -5,14 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from surroundings import clusters, turned
+from surroundings import clusters, shaken_diamond, turned
+from typer.testing import CliRunner
 
+from coulex.cli import app
 from generative.gram.denoising import START, draw, levels
 from generative.gram.diffusion import GramDiffusion, GramDiffusionOptions
 from generative.gram.gram import gram, spectrum
 from generative.gram.representation import Environments
-from generative.gram.vae import GramVae, GramVaeOptions
+from generative.gram.vae import GramVae, GramVaeOptions, decoded_spectra
 from generative.representation import as_batch
+from generative.structures import Structure, write
 
 DATA = {"neighbours": clusters(200)}
 NOTHING = torch.zeros(200, 0).double()
@@ -242,3 +245,28 @@ def test_options_check_themselves():
     for wrong in ({"latents": 0}, {"prior": "x"}, {"kl_weight": -1.0}, {"misfit": "x"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             GramVaeOptions.preset(None, **wrong)
+
+
+def test_spectra_and_motifs_are_drawn(tmp_path):
+    """From the command line: two models of one file; a decoder of G leaves rank 3."""
+    positions, cell = shaken_diamond()
+    about = {"periodic": np.ones(3, bool), "numbers": np.full(len(positions), 14)}
+    write(tmp_path / "si.extxyz", [Structure(positions=positions, cell=cell, **about)])
+    fitted = Environments.fit(Environments.source([tmp_path / "si.extxyz"]).read(0, 64))
+    for name, decoder in (("free", "gram"), ("atoms", "coordinates")):
+        model = build(GramVae, fitted, decoder=decoder, misfit="gram").float()
+        (tmp_path / name).mkdir()
+        model.save(tmp_path / name)
+        real, decoded = decoded_spectra(model, tmp_path / "si.extxyz")
+        assert real.shape == decoded.shape == (64, 8)
+        assert abs(real[:, 3:]).max() < 1e-5
+        beyond = abs(decoded[:, 3:]).max()
+        assert beyond > 0.1 if decoder == "gram" else beyond < 1e-4
+    words = f"--reference {tmp_path}/si.extxyz -o {tmp_path}/spectrum.png"
+    for command in (
+        f"spectrum {tmp_path}/free {tmp_path}/atoms {words}",
+        f"motifs {tmp_path}/si.extxyz -o {tmp_path}/motifs.png",
+    ):
+        done = CliRunner().invoke(app, ["plot", *command.split()])
+        assert done.exit_code == 0, done.output
+    assert {p.name for p in tmp_path.glob("*.png")} == {"spectrum.png", "motifs.png"}

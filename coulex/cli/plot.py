@@ -1,7 +1,7 @@
 """`coulex plot`: files of events in, a figure out."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -173,6 +173,49 @@ def environments(
     if len(set(whole_names.values())) == len(groups):
         groups = {whole_names[name]: group for name, group in groups.items()}
     save(plot_environments.environments(groups), out)
+
+
+@app.command()
+def motifs(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Structures, a row for each file.")
+    ],
+    out: o.Figure,
+    number: Annotated[int, typer.Option("-n", min=1, max=12, help="In a row.")] = 6,
+    seed: o.Seed = 1,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Draw some environments of atoms in three dimensions."""
+    _check(out, overwrite)
+    from coulex import plot_motifs
+    from generative.scorecard.files import some_environments
+
+    save(plot_motifs.ways({f.name: some_environments(f, number, seed) for f in files}), out)
+
+
+@app.command()
+def spectrum(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Models gram-vae, overlaid.")
+    ],
+    reference: Annotated[Path, typer.Option(metavar="FILE", help="Real structures.")],
+    out: o.Figure,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Draw the eigenvalues of Gram matrices, real ones and the same encoded and decoded."""
+    _check(out, overwrite)
+    from coulex import plot_environments
+    from generative.files import load
+    from generative.gram.vae import decoded_spectra
+
+    from .molecule import usage
+
+    with usage():
+        groups: dict[str, Any] = {}
+        for folder in folders:
+            real, groups[folder.name] = decoded_spectra(load(folder), reference)
+            groups = {reference.name: real} | groups
+    save(plot_environments.spectra(groups), out)
 
 
 def _events(file: Path) -> "Events":

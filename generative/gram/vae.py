@@ -29,8 +29,10 @@ Mirror images have the same G. With `mirror="SO3"` the encoder is told which of 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +40,7 @@ from ..model import Model, Options
 from ..nets import ACTIVATIONS, mlp
 from ..priors import PRIORS, make_prior
 from ..representation import Batch, Representation
-from .gram import Normaliser, factor, from_upper, gram, handedness, upper
+from .gram import Normaliser, factor, from_upper, gram, handedness, spectrum, upper
 from .synchronise import align, procrustes_loss
 
 DECODERS = ("coordinates", "gram")
@@ -296,3 +298,31 @@ class GramVae(Model):
         z = self.prior.sample(c, n, generator).flatten(0, 1)
         drawn = self._laid(self._decoded(z, c.repeat_interleave(n, 0)))
         return drawn.unflatten(0, (len(c), n))
+
+
+@torch.no_grad()
+def decoded_spectra(model: Model, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the eigenvalues of Gram matrices of a file's atoms, and of those decoded again.
+
+    Returns
+    -------
+    real, decoded : (m, n) array
+        Å², the largest first.
+
+    Raises
+    ------
+    ValueError
+        If the model is no autoencoder of Gram matrices.
+    """
+    if not isinstance(model, GramVae):
+        msg = f"{model.name} decodes no Gram matrices; gram-vae does"
+        raise ValueError(msg)
+    seen = model.representation
+    source = type(seen).source([path], **seen.describe())
+    arrays, good = source.read(0, source.n_events), source.good(0, source.n_events)
+    arrays = {name: a[good] if source.grows(name) else a for name, a in arrays.items()}
+    x, condition = map(torch.from_numpy, seen.encode(arrays, np.random.default_rng(0)))
+    x, condition = x.to(model.centre), condition.to(model.centre)
+    decoded = model.decode_gram(model.encode(x, condition), condition)
+    real, again = (spectrum(g.double()).numpy() for g in (gram(x), decoded))
+    return real, again

@@ -99,6 +99,18 @@ class Found:
         return x[:, 1:] - x[:, :1], 0
 
 
+def some_environments(path: Path, number: int, seed: int) -> np.ndarray:
+    """Return environments (n, 8, 3) of a file at random, or as they are if it holds such."""
+    held = Found.drawn(path)
+    sizes = {len(s) - 1 for s in held.structures}
+    neighbours = sizes.pop() if held.of_environments and len(sizes) == 1 else NEIGHBOURS
+    x, _ = held.environments(neighbours, CUTOFF)
+    if not len(x):
+        msg = f"{path}: no atom has {neighbours} neighbours within {CUTOFF:g} Å"
+        raise InvalidDataError(msg)
+    return x[np.random.default_rng(seed).permutation(len(x))[:number]]
+
+
 def score(
     file: Path, reference: Path, training: Path | None = None, *, clash: float | None = None
 ) -> dict[str, Any]:

