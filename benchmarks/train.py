@@ -142,11 +142,13 @@ def libraries(device: torch.device, clock: Clock, *, quick: bool) -> dict[str, d
 def models(
     device: torch.device, clock: Clock, *, quick: bool, compiling: bool
 ) -> dict[str, dict]:
-    """Time steps of every model, eager and compiled, and draws."""
+    """Time steps of every model of geometries, eager and compiled, and draws."""
     rows = {}
     batch = linear(BATCH, device, 1)
-    for name in HOMES:
-        kind = model_class(name)
+    for kind in map(model_class, HOMES):
+        name = kind.name
+        if kind.sees != "geometry":
+            continue
         for preset in (None, *kind.options_type.PRESETS):
             torch.manual_seed(0)
             model = kind(kind.options_type.preset(preset), Numbers()).to(device)
