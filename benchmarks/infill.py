@@ -41,7 +41,7 @@ from generative.gram import environments
 from generative.gram.canonical import Template, label
 from generative.gram.finding import hidden, ranked, rates
 from generative.gram.infill import infill
-from generative.gram.library import Library
+from generative.gram.lookup import Library
 from generative.gram.vacancy import bonds_of, place_missing, underbonded
 from generative.model import Model
 from generative.structures import Structure, read
@@ -159,7 +159,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description="Missing atoms: who finds them.")
     parser.add_argument("models", nargs="*", type=Path)
-    parser.add_argument("--library", type=Path, required=True)
+    parser.add_argument("--library", dest="known", type=Path, required=True)
     parser.add_argument("--judge", type=Path, required=True)
     parser.add_argument("--events", type=int, default=300)
     parser.add_argument("--missing", choices=("any", "farthest", "nearest"), default="any")
@@ -170,7 +170,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     models = {path.name: load(path) for path in args.models}
-    library = environments.of(read(args.library))["neighbours"]
+    library = environments.of(read(args.known))["neighbours"]
     judged = read(args.judge)
     sizes = {
         name: getattr(model.representation, "context", 0) for name, model in models.items()

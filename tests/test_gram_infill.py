@@ -10,7 +10,7 @@ from surroundings import clusters, turned
 from generative.gram.finding import distinct, found, hidden, ranked, rates
 from generative.gram.gram import gram, upper
 from generative.gram.infill import infill
-from generative.gram.library import Library
+from generative.gram.lookup import Library
 from generative.gram.matching import completed, place
 from generative.gram.representation import Environments
 from generative.gram.search import Search

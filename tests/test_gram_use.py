@@ -13,7 +13,7 @@ from generative.data import Arrays
 from generative.gram import environments
 from generative.gram.gram import gram
 from generative.gram.interpolate import closest_pair, geodesic, latent
-from generative.gram.library import Library
+from generative.gram.lookup import Library
 from generative.gram.representation import Environments
 from generative.gram.vacancy import bonds_of, place_missing, underbonded
 from generative.model import model_class

@@ -215,7 +215,7 @@ def _looked_up(
     """Return how often the environments of a file find what is hidden."""
     from generative.gram import environments
     from generative.gram.finding import rates
-    from generative.gram.library import Library
+    from generative.gram.lookup import Library
     from generative.structures import read
 
     if hidden is None:

@@ -3,7 +3,7 @@
 Known are some atoms about a centre, in any order and frame; what is said of the missing ones
 follows from these alone, or from outer neighbours as well. Models that draw missing atoms have
 a method `infill` (`gram-diffusion`, `gram-equivariant`, `gram-graph`); an autoencoder
-(`gram-vae`) is searched (`generative.gram.search`); `generative.gram.library` looks them up.
+(`gram-vae`) is searched (`generative.gram.search`); `generative.gram.lookup` looks them up.
 
 All give (m, n, atoms, 3) in Å, the known atoms first and as they were given.
 """
