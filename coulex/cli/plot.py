@@ -169,10 +169,8 @@ def environments(
     from generative.scorecard.files import distributions
 
     groups = distributions(files, reference)
-    whole_names = {name: Path(name).name for name in groups}
-    if len(set(whole_names.values())) == len(groups):
-        groups = {whole_names[name]: group for name, group in groups.items()}
-    save(plot_environments.environments(groups), out)
+    names = _short([Path(name) for name in groups])
+    save(plot_environments.environments(dict(zip(names, groups.values(), strict=True))), out)
 
 
 @app.command()
@@ -190,7 +188,11 @@ def motifs(
     from coulex import plot_motifs
     from generative.scorecard.files import some_environments
 
-    save(plot_motifs.ways({f.name: some_environments(f, number, seed) for f in files}), out)
+    rows = {
+        name: some_environments(file, number, seed)
+        for name, file in zip(_short(files), files, strict=True)
+    }
+    save(plot_motifs.ways(rows), out)
 
 
 @app.command()
@@ -210,12 +212,19 @@ def spectrum(
 
     from .molecule import usage
 
-    with usage():
-        groups: dict[str, Any] = {}
-        for folder in folders:
-            real, groups[folder.name] = decoded_spectra(load(folder), reference)
-            groups = {reference.name: real} | groups
+    names = _short([reference, *folders])
+    groups: dict[str, Any] = {}
+    for name, folder in zip(names[1:], folders, strict=True):
+        with usage():
+            real, groups[name] = decoded_spectra(load(folder), reference)
+        groups = {names[0]: real} | groups
     save(plot_environments.spectra(groups), out)
+
+
+def _short(paths: list[Path]) -> list[str]:
+    """Return names that tell paths apart: without folders where that is enough."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def _events(file: Path) -> "Events":
