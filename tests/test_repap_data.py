@@ -13,6 +13,7 @@ from generative.repap import order as orders
 from generative.repap.frames import Frames
 from generative.repap.model import Repap, RepapOptions
 from generative.repap.representation import Sequences, shortest
+from generative.representation import as_batch
 
 
 def arrays(run):
@@ -77,6 +78,17 @@ def test_order():
     assert ((x >= 0) & (x < LENGTHS)).all()
     given = Sequences.fit(arrays(run), order="given")
     assert given.atoms == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("x", [-1e-9, -1e-17, LENGTHS[0] * (1 - 1e-16)])
+def test_an_atom_on_a_face_of_the_box_has_a_probability(x):
+    """Single precision puts it onto the face, which is where x begins."""
+    run = crystal(20)
+    run.positions[:, 0, 0] = x
+    seen = Sequences.fit(arrays(run), order="spatial", augment="none")
+    model = Repap(RepapOptions(width=8, orders=3, attention=2, cells=50), seen)
+    loss = model.loss(as_batch(*seen.encode(arrays(run), np.random.default_rng(0))))["loss"]
+    assert loss.isfinite()
 
 
 def test_symmetries_of_the_box_keep_distances():

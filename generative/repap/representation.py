@@ -222,7 +222,10 @@ class Sequences(Representation):
         """Move atoms into the periodic box; refuse those outside of a closed one."""
         lengths = np.array(self.lengths)
         if self.periodic:
-            return x - np.floor(x / lengths) * lengths
+            x = x - np.floor(x / lengths) * lengths
+            # models read single precision, where what is just below a face lies on it
+            on_face = (x < 0) | (x.astype(np.float32) >= lengths.astype(np.float32))
+            return np.where(on_face, 0.0, x)
         out = ((x < 0) | (x >= lengths)).any(2)
         if out.any():
             frame, slot = np.argwhere(out)[0]
