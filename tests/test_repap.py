@@ -138,8 +138,23 @@ def test_atoms_that_are_too_close_are_drawn_again_and_marked():
             assert close.any()
             assert not notes["unfinished"].any()
             assert not notes["redraws"].any()
-    with pytest.raises(ValueError, match="sharpening, top_p, redraws, closest"):
-        model.draw(none, 1, torch.Generator(), temperature=2)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"temperature": 2}, "there are closest, redraws, sharpening, top_p"),
+        ({"redraws": 2.5}, "redraws must be a whole number"),
+        ({"redraws": -1}, "redraws and closest must be 0 or more"),
+        ({"sharpening": "much"}, "sharpening must be a number"),
+        ({"top_p": 1.2}, "top_p within"),
+        ({"closest": float("nan")}, "redraws and closest must be 0 or more"),
+    ],
+)
+def test_ways_of_drawing_that_are_none(how, message):
+    model = built(boxed(), cells=4)
+    with pytest.raises(ValueError, match=message):
+        model.draw(torch.zeros(1, 0), 1, torch.Generator(), **how)
 
 
 def test_sharpening_and_top_p():

@@ -170,6 +170,8 @@ def test_runs_that_are_too_short():
         ({"cell": np.diag([2.0, 6, 8])}, {}, "repeat the cell"),
         ({}, {"order": "random"}, "order must be"),
         ({}, {"augment": "twice"}, "augment must be"),
+        ({}, {"ordr": "spatial"}, "no option ordr; there are augment, order, periodic"),
+        ({}, {"periodic": "maybe"}, "periodic must be true or false"),
         ({}, {"order": "mean-distance", "augment": "all"}, "no mean distance"),
         ({"periodic": np.zeros(3, bool)}, {"periodic": True}, "no periodic cell"),
         ({"periodic": np.zeros(3, bool)}, {"augment": "all", "order": "given"}, "closed box"),

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from generative import choices
 from generative.model import Model, Options
 from generative.representation import Batch
 from generative.score import Score
@@ -221,11 +222,7 @@ class Repap(Model):
         notes : dict of (m, n) tensor
             `redraws`, and `unfinished`: 1 if an atom is too close and redraws ran out.
         """
-        unknown = sorted(set(how) - set(How.__dataclass_fields__))
-        if unknown:
-            known = ", ".join(How.__dataclass_fields__)
-            msg = f"no way of drawing {', '.join(unknown)}; there are {known}"
-            raise ValueError(msg)
+        choices.check(How, how)
         ways = How(**how)
         drawn = self._drawn(len(condition) * n, generator, ways)
         shape = (len(condition), n)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from coulex.errors import InvalidDataError
+from generative import choices
 from generative.representation import Representation
 from generative.structures import Structure
 
@@ -18,6 +19,29 @@ AUGMENTS = ("auto", "none", "cube", "translations", "all")
 
 _MARGIN = 0.1  #: of the extent of the atoms, between them and the walls of a closed box
 _SMALLEST = 1.5  #: a periodic box is longer than this many shortest distances
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is asked of a representation; see `Sequences`.
+
+    Attributes
+    ----------
+    order, augment : str
+        Also "auto".
+    periodic : bool, optional
+        As the file says when omitted; False puts periodic atoms into a closed box.
+    """
+
+    order: str = "auto"
+    augment: str = "auto"
+    periodic: bool | None = None
+
+    def __post_init__(self):
+        for name, known in (("order", orders.ORDERS), ("augment", AUGMENTS)):
+            if getattr(self, name) not in known:
+                msg = f"{name} must be {', '.join(known)}, got {getattr(self, name)!r}"
+                raise ValueError(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +61,9 @@ class Sequences(Representation):
         Else the box is closed, and holds all atoms with a margin.
     order : str
         "mean-distance" to the origin over the training data; "spatial": along x, in each
-        frame; "given". For `fit` also "auto": "spatial" if atoms leave their places.
+        frame; "given". "auto" in `Wanted`: "spatial" if atoms leave their places.
     augment : str
-        "none"; "cube": symmetries of the box; "translations"; "all". For `fit` also "auto":
+        "none"; "cube": symmetries of the box; "translations"; "all". "auto" in `Wanted`:
         "all" in a periodic liquid, else "none".
     closest : float
         Shortest distance between two atoms in the training data, Å.
@@ -103,14 +127,7 @@ class Sequences(Representation):
         return Frames.of(paths)
 
     @classmethod
-    def fit(
-        cls,
-        arrays: Mapping[str, np.ndarray],
-        *,
-        order: str = "auto",
-        augment: str = "auto",
-        periodic: bool | None = None,
-    ) -> "Sequences":
+    def fit(cls, arrays: Mapping[str, np.ndarray], **options: Any) -> "Sequences":
         """Make the representation of a trajectory.
 
         Parameters
@@ -118,9 +135,8 @@ class Sequences(Representation):
         arrays : mapping
             `positions` (frames, atoms, 3), unwrapped, of the training part; `cell`,
             `periodic`, `numbers`.
-        order, augment : str
-        periodic : bool, optional
-            As the file says when omitted; False puts periodic atoms into a closed box.
+        options
+            Fields of `Wanted`.
 
         Raises
         ------
@@ -129,13 +145,9 @@ class Sequences(Representation):
         InvalidDataError
             If the cell is not orthorhombic, periodic along some axes only, or too small.
         """
-        for name, value, known in (
-            ("order", order, orders.ORDERS),
-            ("augment", augment, AUGMENTS),
-        ):
-            if value not in known:
-                msg = f"{name} must be {', '.join(known)}, got {value!r}"
-                raise ValueError(msg)
+        choices.check(Wanted, options)
+        wanted = Wanted(**options)
+        order, augment, periodic = wanted.order, wanted.augment, wanted.periodic
         positions, numbers = arrays["positions"], np.asarray(arrays["numbers"])
         in_cell = _is_periodic(arrays)
         periodic = in_cell if periodic is None else periodic
