@@ -135,6 +135,33 @@ def test_a_cluster_lies_in_a_closed_box():
         seen.encode(arrays(far), np.random.default_rng(0))
 
 
+def test_images_of_atoms_do_not_matter():
+    """Nor where a trajectory began, nor on which side of a face a second run shows an atom."""
+    run = crystal(600)
+    run.positions[...] -= [1.0, 1.0, 1.0]  # the first atom on three faces
+    plain = Sequences.fit(arrays(run))
+    boxes = np.random.default_rng(0).integers(-3, 4, size=(4, 3))
+    far = replace(run, positions=run.positions + boxes * LENGTHS)
+    again = Sequences.fit(arrays(far))
+    assert (again.order, again.atoms) == ("mean-distance", plain.atoms)
+    halves = [run.positions[:300], run.positions[300:] % LENGTHS]
+    again = Sequences.fit(arrays(replace(run, positions=np.concatenate(halves))))
+    assert (again.order, again.atoms) == ("mean-distance", plain.atoms)
+
+
+def test_a_periodic_cell_can_be_closed():
+    run = crystal(300)
+    far = replace(run, positions=run.positions + np.array([[6, 0, 0]] * 2 + [[0, 0, -16]] * 2))
+    seen = Sequences.fit(arrays(far), periodic=False)
+    assert (seen.low, seen.lengths) == ((0, 0, 0), tuple(LENGTHS))
+    x, _ = seen.encode(arrays(far), np.random.default_rng(0))
+    np.testing.assert_allclose(x, run.positions[:, list(seen.atoms)] % LENGTHS, atol=1e-9)
+    assert seen.closest == pytest.approx(shortest(run.positions % LENGTHS, None))
+    other = replace(run, cell=np.diag([6.0, 6.0, 9.0]))
+    with pytest.raises(InvalidDataError, match="knows"):
+        seen.encode(arrays(other), np.random.default_rng(0))
+
+
 def test_files_of_several_runs(tmp_path):
     path = tmp_path / "salt.h5"
     trajectories.write(path, [crystal(200), crystal(200, seed=1)])
@@ -193,8 +220,10 @@ def test_other_atoms_than_those_of_the_model():
 def test_another_cell_than_that_of_the_model():
     seen = Sequences.fit(arrays(crystal()))
     dense = replace(crystal(), cell=np.diag([6.0, 6.0, 7.5]))
-    with pytest.raises(InvalidDataError, match="knows .6.0, 6.0, 8.0. only"):
-        seen.encode(arrays(dense), np.random.default_rng(0))
+    oblique = replace(crystal(), cell=np.diag(LENGTHS) + np.eye(3, k=-1))
+    for run in (dense, oblique):
+        with pytest.raises(InvalidDataError, match="knows .6.0, 6.0, 8.0. only"):
+            seen.encode(arrays(run), np.random.default_rng(0))
 
 
 def test_a_grid_too_coarse_for_the_atoms():

@@ -16,13 +16,25 @@ ORDERS = ("auto", "mean-distance", "spatial", "given")
 _LINDEMANN = 0.2
 
 
+def at_home(positions: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return (frames, atoms, 3) at the images nearest to the means, which are in the box.
+
+    A trajectory that began as a melt has its atoms in boxes far away, and of two runs one may
+    show an atom on the other side of a face.
+    """
+    turns = np.exp(2j * np.pi / lengths * positions).mean(0)
+    mean = np.angle(turns) / (2 * np.pi) % 1 * lengths
+    off = positions - mean
+    return mean + off - np.rint(off / lengths) * lengths
+
+
 def wanders(positions: np.ndarray, volume: float) -> bool:
     """Return whether atoms leave their places: the criterion of Lindemann.
 
     Parameters
     ----------
     positions : (frames, atoms, 3) array
-        Å, unwrapped.
+        Å, where no atom jumps through a face.
     volume : float
         Å³
     """

@@ -30,7 +30,8 @@ class Wanted:
     order, augment : str
         Also "auto".
     periodic : bool, optional
-        As the file says when omitted; False puts periodic atoms into a closed box.
+        As the file says when omitted; False closes a periodic cell: atoms are moved into it,
+        and see nothing through its faces.
     """
 
     order: str = "auto"
@@ -58,7 +59,8 @@ class Sequences(Representation):
     low, lengths : (3,) tuples of float
         Corner and edges of the box, Å.
     periodic : bool
-        Else the box is closed, and holds all atoms with a margin.
+        Else the box is closed: a cell, or, of atoms in no cell, what holds all of them with a
+        margin.
     order : str
         "mean-distance" to the origin over the training data; "spatial": along x, in each
         frame; "given". "auto" in `Wanted`: "spatial" if atoms leave their places.
@@ -154,17 +156,20 @@ class Sequences(Representation):
         if periodic and not in_cell:
             msg = "the atoms are in no periodic cell; periodic must be false"
             raise ValueError(msg)
-        low, lengths = _box(positions, np.asarray(arrays["cell"]), periodic)
-        melted = orders.wanders(positions, float(np.prod(lengths)))
+        low, lengths = _box(positions, np.asarray(arrays["cell"]), in_cell)
+        near_home = orders.at_home(positions, lengths) if in_cell else positions
+        melted = orders.wanders(near_home, float(np.prod(lengths)))
         if order == "auto":
             order = "spatial" if melted else "mean-distance"
         if augment == "auto":
             augment = "all" if order == "spatial" and periodic else "none"
         atoms = np.arange(len(numbers))
         if order == "mean-distance":
-            atoms = orders.by_mean_distance(positions)
+            atoms = orders.by_mean_distance(near_home)
         if order == "spatial":
             atoms = orders.by_element(numbers)
+        if in_cell and not periodic:
+            positions = _wrapped(positions, lengths)
         closest = shortest(positions, lengths if periodic else None)
         if periodic and lengths.min() < _SMALLEST * closest:
             msg = (
@@ -190,9 +195,10 @@ class Sequences(Representation):
         if tuple(numbers[list(self.atoms)].tolist()) != self.numbers:
             msg = "these are other atoms, or another order, than those of the model"
             raise InvalidDataError(msg)
-        lengths = np.array(self.lengths)
-        if self.periodic and not np.allclose(np.diag(arrays["cell"]), lengths, atol=1e-6):
-            said = np.round(np.diag(arrays["cell"]), 4).tolist()
+        lengths, in_cell = np.array(self.lengths), _is_periodic(arrays)
+        folded = self.periodic or in_cell
+        if folded and not np.allclose(arrays["cell"], np.diag(lengths), atol=1e-6):
+            said = np.round(arrays["cell"], 4).tolist()
             msg = f"the cell is {said} Å, and the model knows {lengths.round(4).tolist()} only"
             raise InvalidDataError(msg)
         x = np.asarray(arrays["positions"], float)[:, list(self.atoms)] - self.low
@@ -201,7 +207,7 @@ class Sequences(Representation):
             x = orders.turned(x - middle, lengths, rng) + middle
         if self.augment in ("translations", "all"):
             x = x + rng.random((len(x), 1, 3)) * lengths
-        x = self._inside(x)
+        x = _wrapped(x, lengths) if folded else self._inside(x)
         if self.order == "spatial":
             x = orders.along_x(x, np.array(self.numbers))
         return x, np.zeros((len(x), 0))
@@ -231,14 +237,8 @@ class Sequences(Representation):
         return cls(**made)
 
     def _inside(self, x: np.ndarray) -> np.ndarray:
-        """Move atoms into the periodic box; refuse those outside of a closed one."""
-        lengths = np.array(self.lengths)
-        if self.periodic:
-            x = x - np.floor(x / lengths) * lengths
-            # models read single precision, where what is just below a face lies on it
-            on_face = (x < 0) | (x.astype(np.float32) >= lengths.astype(np.float32))
-            return np.where(on_face, 0.0, x)
-        out = ((x < 0) | (x >= lengths)).any(2)
+        """Refuse atoms outside of a closed box."""
+        out = ((x < 0) | (x >= np.array(self.lengths))).any(2)
         if out.any():
             frame, slot = np.argwhere(out)[0]
             msg = (
@@ -261,6 +261,14 @@ def shortest(positions: np.ndarray, lengths: np.ndarray | None) -> float:
     return least**0.5
 
 
+def _wrapped(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Move atoms into the cell."""
+    x = x - np.floor(x / lengths) * lengths
+    # models read single precision, where what is just below a face lies on it
+    on_face = (x < 0) | (x.astype(np.float32) >= lengths.astype(np.float32))
+    return np.where(on_face, 0.0, x)
+
+
 def _is_periodic(arrays: Mapping[str, np.ndarray]) -> bool:
     periodic = np.asarray(arrays["periodic"], bool)
     if periodic.any() != periodic.all():
@@ -270,9 +278,10 @@ def _is_periodic(arrays: Mapping[str, np.ndarray]) -> bool:
 
 
 def _box(
-    positions: np.ndarray, cell: np.ndarray, periodic: bool
+    positions: np.ndarray, cell: np.ndarray, in_cell: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    if periodic:
+    """Return corner and edges: of the cell, or of a box that holds all atoms with a margin."""
+    if in_cell:
         lengths = np.diag(cell)
         if np.abs(cell - np.diag(lengths)).max() > 1e-6 or lengths.min() <= 0:
             msg = f"the cell must be orthorhombic, along x, y and z; got rows {cell.tolist()}"
