@@ -26,8 +26,8 @@ def canonical():
     return Environments.fit(DATA)
 
 
-def seen(representation):
-    return torch.tensor(representation.encode(DATA, np.random.default_rng(0))[0])
+def seen(representation, data=DATA):
+    return torch.tensor(representation.encode(data, np.random.default_rng(0))[0])
 
 
 def build(kind, representation, data=DATA, **options):
@@ -43,7 +43,7 @@ def generator(seed=0):
 
 
 def small(representation, data=DATA, **options):
-    sizes = {"width": 16, "blocks": 1}
+    sizes = {"width": 16, "blocks": 1, "hidden": 16, "rounds": 2}
     return build(GramDiffusion, representation, data, **sizes | options)
 
 
@@ -193,43 +193,42 @@ def test_the_density_is_that_of_the_map_from_noise(canonical):
     assert float(found - (normal - log_det)) == pytest.approx(0, abs=0.1)
 
 
+def points_of(x, q=None, order=slice(None), count=0):
+    """Return points as `Filling` sees them, turned by q, in another order; kinds; log σ."""
+    outer = torch.tensor(5 * np.random.default_rng(3).normal(size=(len(x), count, 3)))
+    points = torch.cat([torch.zeros_like(x[:, :1]), x, outer], 1)
+    kinds = torch.tensor([0, *[1] * 5, *[3] * (x.shape[1] - 5), *[2] * count])
+    points = points if q is None else points @ q
+    log_noise = torch.linspace(-4, 2, len(x)).double()[:, None]
+    return points[:, order], kinds.expand(len(x), -1)[:, order], log_noise
+
+
 @pytest.mark.parametrize("mirror", ["O3", "SO3"])
-def test_missing_atoms_turn_with_the_known_ones(mirror):
-    representation = Environments.fit(DATA, mirror=mirror)
-    model, x = small(representation), seen(representation)[:20]
+@pytest.mark.parametrize("context", [0, 2])
+def test_missing_atoms_are_pushed_the_same_way_in_any_frame_and_order(mirror, context):
+    data = DATA | {"outer": np.zeros((200, context, 3))}
+    representation = Environments.fit(data, mirror=mirror, context=context)
+    filling, x = small(representation, data).filling, seen(representation, data)[:20]
+    pushed = filling(*points_of(x, count=context))
+    assert pushed[:, 6:9].abs().min() > 1e-9
+    q = torch.tensor(turned(x.numpy(), mirror=mirror == "O3")[1])
+    again = filling(*points_of(x, q, count=context))
+    torch.testing.assert_close(again, pushed @ q, rtol=0, atol=1e-12)
+    order = np.random.default_rng(0).permutation(9 + context)
+    again = filling(*points_of(x, order=order, count=context))
+    torch.testing.assert_close(again, pushed[:, order], rtol=0, atol=1e-12)
+    if mirror == "SO3":
+        mirrored = filling(*points_of(x, -torch.eye(3).double(), count=context))
+        assert (mirrored + pushed).abs().amax((1, 2)).min() > 1e-8  # rounding is 1e-15
+
+
+def test_known_atoms_stay_and_others_are_drawn(canonical):
+    model, x = small(canonical), seen(canonical)[:20]
     known = x[:, :5]
     drawn = model.infill(known, NOTHING[:20], 3, generator())
     assert drawn.shape == (20, 3, 8, 3)
     assert torch.equal(drawn[:, :, :5], known[:, None].expand(-1, 3, -1, -1))
     assert drawn[:, :, 5:].std(1).min() > 1e-3
-    _, q = turned(known.numpy(), mirror=mirror == "O3")
-    q = torch.tensor(q)
-    again = model.infill(known @ q, NOTHING[:20], 3, generator())
-    torch.testing.assert_close(again, drawn @ q[:, None], rtol=0, atol=1e-9)
-    reordered = model.infill(known.flip(1), NOTHING[:20], 3, generator())
-    torch.testing.assert_close(reordered[:, :, 5:], drawn[:, :, 5:], rtol=0, atol=1e-9)
-    if mirror == "SO3":
-        mirrored = model.infill(-known, NOTHING[:20], 3, generator())
-        assert (mirrored + drawn)[:, :, 5:].abs().amax((1, 2, 3)).min() > 1e-3
-
-
-def test_outer_neighbours_turn_too():
-    rng = np.random.default_rng(0)
-    data = DATA | {"outer": 5 * rng.normal(size=(200, 2, 3))}
-    representation = Environments.fit(data, context=2)
-    x, c = map(torch.tensor, representation.encode(data, rng))
-    model = small(representation, data)
-    drawn = model.infill(x[:9, :6], c[:9], 2, generator())
-    other = model.infill(x[:9, :6], c[9:18], 2, generator())
-    assert (drawn - other).abs().amax((1, 2, 3)).min() > 1e-4
-    q = torch.tensor(turned(np.zeros((9, 1, 3)))[1])
-    outer = (c[:9].unflatten(1, (2, 3)) @ q).flatten(1)
-    again = model.infill(x[:9, :6] @ q, outer, 2, generator())
-    torch.testing.assert_close(again, drawn @ q[:, None], rtol=0, atol=1e-9)
-
-
-def test_known_atoms_must_make_a_frame(canonical):
-    model = small(canonical)
     for k in (3, 8):
         with pytest.raises(ValueError, match=f"4 to 7 atoms must be known, got {k}"):
             model.infill(torch.zeros(1, k, 3).double(), NOTHING[:1], 1, generator())
@@ -238,8 +237,37 @@ def test_known_atoms_must_make_a_frame(canonical):
         without.infill(torch.zeros(1, 5, 3).double(), NOTHING[:1], 1, generator())
 
 
+def test_a_silent_network_fills_in_normal_noise(canonical):
+    """Without a network, missing atoms have the variance of the data, and know of nothing."""
+    model, x = small(canonical), seen(canonical)[:2]
+    with torch.no_grad():
+        for parameter in model.filling.parameters():
+            parameter.zero_()
+    drawn = (
+        model.infill(x[:, :6], NOTHING[:2], 4000, generator())[:, :, 6:] / model.filling.scale
+    )
+    assert drawn.var((1, 3)) == pytest.approx(torch.ones(2, 2).double(), rel=0.05)
+
+
+def test_outer_neighbours_are_seen():
+    rng = np.random.default_rng(0)
+    data = DATA | {"outer": 5 * rng.normal(size=(200, 2, 3))}
+    representation = Environments.fit(data, context=2)
+    x, c = map(torch.tensor, representation.encode(data, rng))
+    model = small(representation, data)
+    drawn = model.infill(x[:9, :6], c[:9], 2, generator())
+    other = model.infill(x[:9, :6], c[9:18], 2, generator())
+    assert (drawn - other).abs().amax((1, 2, 3)).min() > 1e-4
+
+
 def test_options_check_themselves():
-    for wrong in ({"width": 0}, {"steps": 0}, {"dropout": 1.0}, {"activation": "x"}):
+    for wrong in (
+        {"width": 0},
+        {"rounds": 0},
+        {"steps": 0},
+        {"dropout": 1.0},
+        {"activation": "x"},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             GramDiffusionOptions.preset(None, **wrong)
     for wrong in ({"latents": 0}, {"prior": "x"}, {"kl_weight": -1.0}, {"misfit": "x"}):

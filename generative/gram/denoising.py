@@ -26,6 +26,7 @@ arXiv:2206.00364.  Y. Song et al., Score-Based Generative Modeling (2021), arXiv
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,35 @@ _FIRST = 0.1  #: of the usual size of weights of the last layer, before training
 
 #: (y (m, size), σ (m, 1), told (m, told)) -> D (m, size)
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class Blurred(NamedTuple):
+    """Samples with noise, for training."""
+
+    y: Tensor
+    log_noise: Tensor  #: (m, 1) log σ
+    wanted: Tensor  #: F, if the samples alone were the data
+
+    @classmethod
+    def of(cls, y: Tensor, noise: Tensor) -> "Blurred":
+        """Blur samples (m, ...) by normal noise of the same shape times a random σ each."""
+        log_noise = _MIDDLE + _WIDTH * torch.randn(len(y), 1, device=y.device, dtype=y.dtype)
+        log_noise = log_noise.clamp(math.log(SMALLEST), math.log(LARGEST))
+        sigma = log_noise.exp().reshape(-1, *(1,) * (y.ndim - 1))
+        wanted = (y * sigma - noise) * (1 + sigma**2).rsqrt()
+        return cls(y + sigma * noise, log_noise, wanted)
+
+
+def cleaned(y: Tensor, sigma: Tensor, f: Tensor) -> Tensor:
+    """Return D of blurred samples and of what a network F says."""
+    total = 1 + sigma**2
+    return y / total + sigma * total.rsqrt() * f
+
+
+def waves(log_noise: Tensor) -> Tensor:
+    """Return functions (m, 1 + 2 waves) of log σ (m, 1), which a network sees."""
+    turns = torch.arange(1, _WAVES + 1, device=log_noise.device) * (0.5 * log_noise)
+    return torch.cat([log_noise / 4, turns.sin(), turns.cos()], 1)
 
 
 class Denoiser(nn.Module):
@@ -104,7 +134,7 @@ class Denoiser(nn.Module):
         self.register_buffer("one", one, persistent=False)
         self.register_buffer("other", other, persistent=False)
 
-    def denoised(self, y: Tensor, sigma: Tensor, told: Tensor, free: Tensor) -> Tensor:
+    def denoised(self, y: Tensor, sigma: Tensor, told: Tensor) -> Tensor:
         """Return D (m, size) of blurred samples, with σ (m, 1).
 
         Parameters
@@ -112,43 +142,31 @@ class Denoiser(nn.Module):
         y : (m, size) tensor
         sigma : (m, 1) tensor
         told : (m, told) tensor
-        free : (m, size) tensor
-            1, or 0 for numbers that are known, carry no noise, and keep their values.
         """
-        total = 1 + sigma**2
-        clean = y / total + sigma * total.rsqrt() * self.forward(y, sigma.log(), told, free)
-        return y + free * ((clean - y) @ self.space)
+        clean = cleaned(y, sigma, self.forward(y, sigma.log(), told))
+        return y + (clean - y) @ self.space
 
-    def error(self, y: Tensor, told: Tensor, free: Tensor) -> Tensor:
-        """Return the mean squared error of F (m,) over free numbers, at a random noise each.
+    def error(self, y: Tensor, told: Tensor) -> Tensor:
+        """Return the mean squared error of F (m,), at a random noise each.
 
         Parameters
         ----------
         y : (m, size) tensor
             Samples.
         told : (m, told) tensor
-        free : (m, size) tensor
-            As in `denoised`.
         """
-        log_noise = _MIDDLE + _WIDTH * torch.randn_like(y[:, :1])
-        log_noise = log_noise.clamp(math.log(SMALLEST), math.log(LARGEST))
-        sigma, total = log_noise.exp(), 1 + (2 * log_noise).exp()
-        noise = free * (torch.randn_like(y) @ self.space)
-        wanted = (y * sigma - noise) * total.rsqrt()
-        found = self.forward(y + sigma * noise, log_noise, told, free) @ self.space
-        share = free.mean(1) * self.space.diagonal().sum()
-        return (free * (found - wanted) ** 2).sum(1) / share
+        blurred = Blurred.of(y, torch.randn_like(y) @ self.space)
+        found = self.forward(blurred.y, blurred.log_noise, told) @ self.space
+        return ((found - blurred.wanted) ** 2).sum(1) / self.space.diagonal().sum()
 
-    def forward(self, y: Tensor, log_noise: Tensor, told: Tensor, free: Tensor) -> Tensor:
+    def forward(self, y: Tensor, log_noise: Tensor, told: Tensor) -> Tensor:
         """Return F (m, size) of blurred samples (m, size), with log σ (m, 1)."""
         narrower = (1 + (2 * log_noise).exp()).rsqrt()
         x = self.middle + y.unflatten(1, (self.atoms, 3))
         lines = torch.cat([x[:, self.one] - x[:, self.other], x], 1)
         length = (lines.square().sum(2) + _NEAR**2).sqrt()
-        seen = torch.where(free > 0, y * narrower, y)
-        h = self.enter(torch.cat([seen, length.log(), told], 1))
-        waves = torch.arange(1, _WAVES + 1, device=y.device) * (0.5 * log_noise)
-        e = self.told(torch.cat([log_noise / 4, waves.sin(), waves.cos(), told], 1))
+        h = self.enter(torch.cat([y * narrower, length.log(), told], 1))
+        e = self.told(torch.cat([waves(log_noise), told], 1))
         for first, gates, second in zip(self.first, self.gates, self.second, strict=True):
             gate, shift = gates(e).chunk(2, 1)
             h = h + second(first(h) * (1 + gate) + shift)
@@ -174,7 +192,7 @@ def draw(denoise: Denoise, y: Tensor, told: Tensor, steps: int) -> Tensor:
     denoise : callable
         A `Denoise`.
     y : (m, size) tensor
-        Normal noise of deviation `START`; numbers that are known are what they are.
+        Normal noise of deviation `START`.
     told : (m, told) tensor
     steps : int
         Of second order; the error falls with their square.

@@ -6,7 +6,7 @@ that lie best on the template t; so noise is of that space alone. The density is
 nats, with Å along orthonormal axes of that space: a density of shapes, of which each has one
 frame. What lies beside the space is not looked at.
 
-Missing atoms are drawn in a frame that known atoms alone define (`generative.gram.filling`).
+Missing atoms are drawn by a network that needs no frame (`generative.gram.filling`).
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class GramDiffusionOptions(Options):
     Attributes
     ----------
     width, blocks : int
-        Of both networks.
+        Of the network for whole environments.
     activation : str
         One of `nets.ACTIVATIONS`.
     dropout : float
@@ -43,7 +43,9 @@ class GramDiffusionOptions(Options):
     density_steps : int
         For the density, where each costs a Jacobian.
     filling : bool
-        Whether a network learns to draw missing atoms.
+        Whether a second network learns to draw missing atoms.
+    hidden, rounds : int
+        Of that one: numbers of an atom, and how often atoms tell each other where they are.
     """
 
     width: int = 128
@@ -53,6 +55,8 @@ class GramDiffusionOptions(Options):
     steps: int = 32
     density_steps: int = 60
     filling: bool = True
+    hidden: int = 64
+    rounds: int = 3
 
     #: "small" is for some hundred environments
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"small": {"dropout": 0.1}}
@@ -62,7 +66,8 @@ class GramDiffusionOptions(Options):
     }
 
     def __post_init__(self):
-        for name, least in (("width", 1), ("blocks", 0), ("steps", 1), ("density_steps", 1)):
+        lowest = {"width": 1, "blocks": 0, "steps": 1, "density_steps": 1}
+        for name, least in (lowest | {"hidden": 1, "rounds": 1}).items():
             if getattr(self, name) < least:
                 msg = f"{name} must be at least {least}, got {getattr(self, name)}"
                 raise ValueError(msg)
@@ -102,16 +107,18 @@ class GramDiffusion(Model):
     def __init__(self, options: GramDiffusionOptions, representation: Representation) -> None:
         super().__init__(options, representation)
         size = 3 * self.shape[0]
-        sizes = {
-            "width": options.width,
-            "blocks": options.blocks,
-            "activation": options.activation,
-            "dropout": options.dropout,
-        }
-        self.network = Denoiser(self.shape[0], self.condition_size, **sizes)
+        self.network = Denoiser(
+            *(self.shape[0], self.condition_size),
+            width=options.width,
+            blocks=options.blocks,
+            activation=options.activation,
+            dropout=options.dropout,
+        )
         self.filling = None
         if options.filling and self.shape[0] > 1:
-            self.filling = Filling(representation, **sizes)
+            self.filling = Filling(
+                representation, hidden=options.hidden, rounds=options.rounds
+            )
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("scale", torch.ones(()))
 
@@ -156,7 +163,7 @@ class GramDiffusion(Model):
 
     def _loss(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
         y = self._inside(x)
-        whole = self.network.error(y, c, torch.ones_like(y)).mean()
+        whole = self.network.error(y, c).mean()
         if self.filling is None:
             return {"loss": whole}
         raw = c * self.condition_spread + self.condition_centre
@@ -178,7 +185,7 @@ class GramDiffusion(Model):
         return Score(value - dimensions * self.scale.log(), "exact")
 
     def _denoised(self, y: Tensor, sigma: Tensor, c: Tensor) -> Tensor:
-        return self.network.denoised(y, sigma, c, torch.ones_like(y))
+        return self.network.denoised(y, sigma, c)
 
     def _inside(self, x: Tensor) -> Tensor:
         """Return what of samples (m, 3n) lies in the space of the data, with variance 1."""

@@ -1,23 +1,26 @@
 """Atoms that are missing from an environment, drawn given those that are there.
 
-The known atoms alone say which frame: the four next to the centre are laid onto a tetrahedron.
-Which of them goes to which corner is chance, in training as in use. So a network sees every
-environment in all 24 orders (12, and their frames, where mirror images are told apart), learns
-what they have in common, and has no label that an atom it does not know could decide. Outer
-neighbours, if they are the condition, are turned into the same frame.
+A diffusion of the missing atoms alone. What takes the noise off sees them, the known ones, the
+centre, and outer neighbours if they are the condition, as points that tell each other where
+they are (`messages`): it needs no frame, no order, and no label that an atom it does not know
+could decide. Turned or mirrored, the same atoms have the same completions, turned and mirrored
+with them; with `mirror=SO3` a mirror may change them.
 
-Half of the training leaves out the atoms farthest from the centre, half leaves out any.
+Training leaves out any atoms, up to half of them.
 """
 
 import torch
 from torch import Tensor, nn
 
+from ..nets import mlp
 from ..representation import Representation
-from .denoising import START, Denoiser, draw
-from .synchronise import align
+from .denoising import START, Blurred, cleaned, draw, waves
+from .messages import Messages
 
-#: corners of a cube; its size does not matter
-_TETRAHEDRON = ((1.0, 1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0))
+CENTRE, KNOWN, OUTER, MISSING = range(4)
+_REACH = 6.0  #: Å, of functions of the distance
+_FIRST = 0.1  #: of the usual size of weights of the last layer, before training
+_TOGETHER = 1 << 18  #: pairs of points, when drawn
 
 
 class Filling(nn.Module):
@@ -26,9 +29,9 @@ class Filling(nn.Module):
     Parameters
     ----------
     representation : Representation
-        Of positions (n, 3) in Å.
-    sizes
-        Of the network, as `denoising.Denoiser` takes them.
+        Of positions (n, 3) in Å, and of outer neighbours, 3 numbers each.
+    hidden, rounds : int
+        Numbers of an atom, and how often all atoms tell each other.
 
     Attributes
     ----------
@@ -37,19 +40,44 @@ class Filling(nn.Module):
     """
 
     scale: Tensor
-    corners: Tensor
 
-    def __init__(self, representation: Representation, **sizes):
+    def __init__(self, representation: Representation, *, hidden: int, rounds: int):
         super().__init__()
         self.atoms = representation.shape[0]
-        self.told = representation.condition_size
-        #: atoms that a frame needs
-        self.least = min(len(_TETRAHEDRON), self.atoms - 1)
-        self.proper = getattr(representation, "mirror", "O3") == "SO3"
-        self.turned = self.told == 3 * getattr(representation, "context", 0)
-        self.network = Denoiser(self.atoms, self.atoms + self.told, **sizes)
+        self.outer = representation.condition_size // 3
+        #: atoms that must be known
+        self.least = self.atoms // 2
+        self.kinds = nn.Embedding(4, hidden)
+        self.noise = mlp(waves(torch.zeros(1, 1)).shape[1], (hidden,), hidden)
+        message, channels = max(hidden // 2, 1), max(hidden // 8, 1)
+        self.messages = Messages(
+            **{"hidden": hidden, "message": message, "channels": channels, "rounds": rounds},
+            **{"gaussians": 16, "reach": _REACH},
+            proper=getattr(representation, "mirror", "O3") == "SO3",
+        )
+        self.pushes = mlp(message, (message,), 1)
+        self.moves = nn.Linear(2 * channels, 1, bias=False)
+        with torch.no_grad():
+            self.pushes[-1].weight.mul_(_FIRST)  # type: ignore[operator]
+            self.moves.weight.mul_(_FIRST)
         self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("corners", torch.tensor(_TETRAHEDRON), persistent=False)
+
+    def forward(self, points: Tensor, kinds: Tensor, log_noise: Tensor) -> Tensor:
+        """Return F of `denoising` (m, s, 3), which turns with the points.
+
+        Parameters
+        ----------
+        points : (m, s, 3) tensor
+            In units of the scale.
+        kinds : (m, s) tensor
+            What each is: CENTRE, KNOWN …
+        log_noise : (m, 1) tensor
+            Of the missing ones.
+        """
+        numbers = self.kinds(kinds) + self.noise(waves(log_noise)).unsqueeze(1)
+        told = self.messages(self.scale * points, numbers)
+        pushed = (self.pushes(told.messages) * told.toward).sum(2)
+        return pushed + self.moves(told.vectors).squeeze(-1)
 
     def loss(self, x: Tensor, condition: Tensor) -> Tensor:
         """Return the mean squared error of the network, with atoms left out at random.
@@ -58,24 +86,16 @@ class Filling(nn.Module):
         ----------
         x : (m, n, 3) tensor
             Å, in any frame.
-        condition : (m, told) tensor
+        condition : (m, 3 outer) tensor
             In the same frame.
         """
-        m, device = len(x), x.device
-        distance = x.norm(dim=2)
-        counts = torch.randint(self.least, self.atoms, (m, 1), device=device)
-        by_chance = torch.rand(m, 1, device=device) < 0.5
-        turn = torch.where(by_chance, torch.rand_like(distance), distance).argsort(1)
-        known = turn.argsort(1) < counts
-        behind = torch.where(known, 0.0, 2 * distance.max())
-        order = (distance + behind).argsort(1)
-        x = x.gather(1, order[..., None].expand_as(x))
-        known = known.gather(1, order)
-        x, q = self._framed(x, torch.rand(m, self.least, device=device, dtype=x.dtype))
-        free = (~known).to(x)
-        told = self._told(free, condition, q)
-        wide = free.repeat_interleave(3, 1)
-        return self.network.error(x.flatten(1) / self.scale, told, wide).mean()
+        counts = torch.randint(self.least, self.atoms, (len(x), 1), device=x.device)
+        turn = torch.rand_like(x[..., 0]).argsort(1)
+        points, kinds = self._points(x, condition, turn < counts)
+        free = (kinds == MISSING).to(x).unsqueeze(-1)
+        blurred = Blurred.of(points, free * torch.randn_like(points))
+        found = self(blurred.y, kinds, blurred.log_noise)
+        return ((found - blurred.wanted) ** 2 * free).sum() / (3 * free.sum())
 
     @torch.no_grad()
     def draw(
@@ -93,44 +113,33 @@ class Filling(nn.Module):
             msg = f"{self.least} to {self.atoms - 1} atoms must be known, got {k}"
             raise ValueError(msg)
         like = {"device": known.device, "dtype": known.dtype}
-        given, condition = (t.repeat_interleave(n, 0) for t in (known, condition))
-        order = given.norm(dim=2).argsort(1)
-        sorted_ = given.gather(1, order[..., None].expand_as(given))
-        keys = torch.rand(m * n, self.least, generator=generator, **like)
-        framed, q = self._framed(sorted_, keys)
         noise = torch.randn(m * n, self.atoms - k, 3, generator=generator, **like)
-        start = torch.cat([framed / self.scale, START * noise], 1)
-        free = (torch.arange(self.atoms, device=known.device) >= k).to(known)
-        free = free.expand(m * n, -1)
-        wide = free.repeat_interleave(3, 1)
+        x = torch.cat([known.repeat_interleave(n, 0), self.scale * START * noise], 1)
+        there = torch.arange(self.atoms, device=known.device) < k
+        outer = condition.repeat_interleave(n, 0)
+        points, kinds = self._points(x, outer, there.expand(m * n, -1))
+        rows = max(1, _TOGETHER // points.shape[1] ** 2)
+        parts = zip(points.split(rows), kinds.split(rows), strict=True)
+        drawn = torch.cat([self._filled(*part, steps) for part in parts])
+        filled = torch.cat([x[:, :k], self.scale * drawn[:, 1 + k : 1 + self.atoms]], 1)
+        return filled.unflatten(0, (m, n))
 
-        def denoise(y: Tensor, sigma: Tensor, told: Tensor) -> Tensor:
-            return self.network.denoised(y, sigma, told, wide)
+    def _filled(self, points: Tensor, kinds: Tensor, steps: int) -> Tensor:
+        """Return points (m, s, 3) of which the missing ones have lost their noise."""
+        free = (kinds == MISSING).to(points).unsqueeze(-1)
 
-        told = self._told(free, condition, q)
-        y = draw(denoise, start.flatten(1), told, steps).unflatten(1, (self.atoms, 3))
-        drawn = (self.scale * y[:, k:]) @ q.mT
-        return torch.cat([given, drawn], 1).unflatten(0, (m, n))
+        def denoise(y: Tensor, sigma: Tensor, _: Tensor) -> Tensor:
+            y = y.unflatten(1, points.shape[1:])
+            clean = cleaned(y, sigma.unsqueeze(-1), self(y, kinds, sigma.log()))
+            return torch.where(free > 0, clean, y).flatten(1)
 
-    def _framed(self, x: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Return environments with the first atoms on the corners, in the order of keys.
+        nothing = points[:, :0, 0]
+        return draw(denoise, points.flatten(1), nothing, steps).unflatten(1, points.shape[1:])
 
-        Also the rotations from the frame that was given.
-        """
-        count = keys.shape[1]
-        corners = self.corners[:count].to(x).expand(len(x), -1, -1)
-        first = x[:, :count].gather(1, keys.argsort(1)[..., None].expand(-1, -1, 3))
-        q = align(corners, first)
-        if self.proper and count > 1:
-            swapped = torch.cat([first[:, :-2], first[:, -2:].flip(1)], 1)
-            mirrors = torch.linalg.det(q)[:, None, None] < 0
-            first = torch.where(mirrors, swapped, first)
-            q = align(corners, first, proper=True)
-        return torch.cat([first, x[:, count:]], 1) @ q, q
-
-    def _told(self, free: Tensor, condition: Tensor, q: Tensor) -> Tensor:
-        """Return which atoms are missing, and the condition in the frame."""
-        if self.turned and self.told:
-            outer = condition.unflatten(1, (-1, 3)) @ q
-            condition = outer.flatten(1) / self.scale
-        return torch.cat([free, condition], 1)
+    def _points(self, x: Tensor, condition: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the centre, atoms, and outer ones in units of the scale, and their kinds."""
+        outer = condition.unflatten(1, (self.outer, 3))
+        kinds = torch.where(known, KNOWN, MISSING)
+        ends = kinds.new_full((len(x), 1), CENTRE), kinds.new_full(outer.shape[:2], OUTER)
+        points = torch.cat([torch.zeros_like(x[:, :1]), x, outer], 1) / self.scale
+        return points, torch.cat([ends[0], kinds, ends[1]], 1)
