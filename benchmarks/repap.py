@@ -40,6 +40,7 @@ COLUMNS = {
     "RMSE RDF": "rdf_rmse",
     "pairs < 2 Å": "close_pairs",
     "nats": "nll_per_coordinate",
+    "impossible": "impossible",
     "spread": "spread",
     "redraws": "redraws",
     "unfinished": "unfinished",

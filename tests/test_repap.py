@@ -11,7 +11,7 @@ from generative.repap.frames import Frames
 from generative.repap.generate import pick
 from generative.repap.grid import Grid
 from generative.repap.harmonic import Harmonic
-from generative.repap.judge import judge, projections
+from generative.repap.judge import judge, nll_per_coordinate, projections
 from generative.repap.model import Repap, RepapOptions
 from generative.repap.representation import Sequences
 from generative.representation import Batch
@@ -252,6 +252,21 @@ def test_the_scorecard_has_floors_and_baselines():
     assert rows["gaussian"]["nll_per_coordinate"] < rows["marginals"]["nll_per_coordinate"]
     assert rows["gaussian"]["spread"] == pytest.approx(1, abs=0.15)
     assert {"redraws", "unfinished", "structures_per_second"} <= set(rows["model"])
+
+
+def test_frames_that_cannot_be_are_counted_beside_the_others():
+    run = crystal(300)
+    source = Frames([run])
+    seen = Sequences.fit(source.for_training(1), order="given")
+    model = built(seen, cells=40, moved=0.0).float()
+    model.closest.fill_(1.0)
+    plain = nll_per_coordinate(model, source)
+    assert plain["impossible"] == 0
+    run.positions[-8:, 1] = run.positions[-8:, 0] + 0.2
+    source = Frames([run])
+    said = nll_per_coordinate(model, source)
+    assert said["impossible"] == pytest.approx(8 / len(source.frames("test")))
+    assert np.isfinite([said["nll_per_coordinate"], said["nll_error"]]).all()
 
 
 def test_the_baseline_knows_its_own_likelihood():

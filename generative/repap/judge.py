@@ -123,7 +123,7 @@ def judge(
     -------
     dict of dict
         By row: `err_rdf`, `rdf_rmse`, `close_pairs` (a share of all pairs), and, where they
-        are defined, `nll_per_coordinate` with its `nll_error`, `spread` (deviation of
+        are defined, `nll_per_coordinate` with what stands beside it, `spread` (deviation of
         coordinates over that of the trajectory), `redraws` and `unfinished` per structure,
         `structures_per_second` (of this process), `energy` and `relaxed` (medians).
     """
@@ -166,9 +166,14 @@ def judge(
 
 
 def nll_per_coordinate(model: Repap, source: Frames, *, seed: int = 1) -> dict[str, float]:
-    """Return -log p of the cell of a coordinate in the test part, and its error, in nats.
+    """Say how likely the test part of a trajectory is, in nats of a coordinate on its cells.
 
-    The error is that of the mean over consecutive blocks, as frames in a row are alike.
+    Returns
+    -------
+    dict
+        `nll_per_coordinate`, the mean of -log p over frames, and `nll_error`, that of the
+        mean over consecutive blocks, as frames in a row are alike; both without the share
+        `impossible` of frames of probability 0, with atoms nearer than training knows them.
     """
     frames = thinned(source.frames("test"), _SCORED)
     arrays = {**source.constants, "positions": frames}
@@ -176,11 +181,15 @@ def nll_per_coordinate(model: Repap, source: Frames, *, seed: int = 1) -> dict[s
     score = model.log_prob(torch.from_numpy(x).float(), torch.from_numpy(c).float())
     cell = np.log(np.array(model.sequences.lengths) / model.grid.cells).mean()
     nats = -score.value.double().numpy() / (3 * model.atoms) - cell
-    blocks = np.array(
-        [block.mean() for block in np.array_split(nats, min(_BLOCKS, len(nats)))]
-    )
-    error = blocks.std(ddof=1) / len(blocks) ** 0.5 if len(blocks) > 1 else float("nan")
-    return {"nll_per_coordinate": float(nats.mean()), "nll_error": float(error)}
+    possible = nats[np.isfinite(nats)]
+    said = {"nll_per_coordinate": float("inf"), "nll_error": float("nan")}
+    if len(possible):
+        said["nll_per_coordinate"] = float(possible.mean())
+    if len(possible) > 1:
+        parts = np.array_split(possible, min(_BLOCKS, len(possible)))
+        means = np.array([part.mean() for part in parts])
+        said["nll_error"] = float(means.std(ddof=1) / len(means) ** 0.5)
+    return said | {"impossible": 1 - len(possible) / len(nats)}
 
 
 def projections(model: Repap, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
