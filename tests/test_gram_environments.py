@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from surroundings import EDGE, clusters, shaken_diamond, shared, turned
 
+from coulex.errors import InvalidDataError
 from generative.data import Stream
 from generative.files import representation_class
 from generative.gram import environments
 from generative.gram.gram import gram
 from generative.gram.representation import Environments, Surroundings
-from generative.structures import Structure, read
+from generative.structures import Structure, read, write
 
 
 def crystal(sigma=0.1, **changes):
@@ -159,6 +160,32 @@ def test_two_elements_are_refused():
     mixed = crystal(numbers=[14, 6] * 32)
     with pytest.raises(ValueError, match=r"one element, got atomic numbers \[6, 14\]"):
         Environments.fit(environments.of([mixed]))
+
+
+def test_elements_are_checked():
+    seen = Environments.fit({"neighbours": clusters(5), "element": np.full(5, 14)})
+    assert seen.element == 14
+    seen.check_element(np.array([14, 14]))
+    Environments.fit({"neighbours": clusters(5)}).check_element(np.array([6]))  # unknown
+    with pytest.raises(InvalidDataError, match=r"a.cif: atoms of Cu, but environments are of"):
+        seen.check_element(np.array([29]), "a.cif")
+    with pytest.raises(InvalidDataError, match="atoms of Si, but environments are of C"):
+        Environments.fit({"neighbours": clusters(5), "element": [14] * 5}, element=6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"neighbours": 8.5}, "neighbours must be a whole number, got 8.5"),
+        ({"neighbors": 8}, "no option neighbors; there are centre, context"),
+        ({"fade": "a"}, "fade must be a number, got 'a'"),
+        ({"cutoff": 2.5}, "no atom has 8 neighbours within 2.5 Å, but 4 at most"),
+    ],
+)
+def test_a_source_refuses(tmp_path, options, message):
+    write(tmp_path / "cell.extxyz", [crystal()])
+    with pytest.raises(ValueError, match=message):
+        Environments.source([tmp_path / "cell.extxyz"], **options)
 
 
 def test_source_leaves_out_and_counts():

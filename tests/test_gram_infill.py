@@ -154,6 +154,13 @@ def off(drawn, missing):
     )
 
 
+def test_a_search_has_as_many_starts_as_completions(autoencoder):
+    model, x = autoencoder
+    assert Search.ending_in(1) == Search()
+    assert Search.ending_in(100).starts == 100
+    assert infill(model, x[:1, :6], 40, generator()).shape == (1, 40, 8, 3)
+
+
 def test_search_refuses(autoencoder):
     model, x = autoencoder
     with pytest.raises(ValueError, match="9 completions of 8 starts"):

@@ -1,6 +1,7 @@
 """Between environments, vacancies, and `coulex infill`."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from surroundings import clusters, shaken_diamond, turned
 from typer.testing import CliRunner
 
 from coulex.cli import app
+from coulex.cli.sample_structures import _conditions
+from coulex.errors import InvalidDataError
 from generative.data import Arrays
 from generative.gram import environments
 from generative.gram.gram import gram
@@ -18,6 +21,7 @@ from generative.gram.representation import Environments
 from generative.gram.vacancy import bonds_of, place_missing, underbonded
 from generative.model import model_class
 from generative.recipe import Training
+from generative.scorecard.files import Found
 from generative.structures import Structure, read, write
 from generative.train import fit
 
@@ -174,6 +178,9 @@ def test_hidden_atoms_are_counted(folder):
     assert len(frames) == 10
     assert len(frames[0]) == 9
     assert np.abs(frames[0].positions[:7] - frames[1].positions[:7]).max() < 1e-7
+    found = Found.drawn(out)
+    assert found.of_environments  # so that `coulex score` and `coulex plot` take them
+    assert found.environments(8, 4.0)[0].shape == (10, 8, 3)
     again = run(folder / "model", folder / "cell.extxyz", "-o", out, "--fixed", 6)
     assert again.exit_code == 1
     assert "filled.extxyz exists" in again.output
@@ -206,6 +213,33 @@ def test_a_vacancy_is_filled(folder):
     assert done.exit_code == 0, done.output
     assert len(read(folder / "healed.extxyz", overlap=True)[0]) == 64
     assert "draws within 0.5 Å" in done.stdout
+    assert "hardly any draws agree" in done.stderr  # two epochs know nothing
+
+
+def test_conditions_are_those_of_whole_environments(tmp_path):
+    cluster = replace(crystal(), periodic=np.zeros(3, bool))
+    arrays = environments.of([cluster], context=4)
+    assert 0 < len(arrays["neighbours"]) < 64
+    seen = Environments.fit(arrays, context=4)
+    kind = model_class("gram-vae")
+    write(tmp_path / "cluster.extxyz", [cluster])
+    found = _conditions(kind(kind.options_type(), seen), tmp_path / "cluster.extxyz", 64)
+    _, expected = seen.encode(arrays, np.random.default_rng(0))
+    rows = np.arange(64) % len(expected)
+    assert np.abs(found.numpy() - expected[rows]).max() < 1e-5
+    write(tmp_path / "ge.extxyz", [replace(cluster, numbers=np.full(64, 32))])
+    with pytest.raises(InvalidDataError, match="atoms of Ge, but environments are of Si"):
+        _conditions(kind(kind.options_type(), seen), tmp_path / "ge.extxyz", 64)
+
+
+def test_other_elements_are_refused(folder):
+    cell = crystal()
+    numbers = np.where(np.arange(64) == 7, 6, 14)
+    write(folder / "carbide.extxyz", [replace(cell, numbers=numbers)])
+    ends = ("-o", folder / "no.extxyz", "--fixed", 6)
+    done = run(folder / "model", folder / "carbide.extxyz", *ends)
+    assert done.exit_code == 1
+    assert "carbide.extxyz: atoms of C, Si, but environments are of Si" in done.output
 
 
 def test_energies_of_a_filled_vacancy(folder):

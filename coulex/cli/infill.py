@@ -53,6 +53,8 @@ Most = Annotated[
         parser=o.count, metavar="N", help="Environments, at random if there are more."
     ),
 ]
+_AGREED = 0.1  #: share of the draws about a vacancy, of the best of its atoms, to be believed
+
 PotentialName = Annotated[
     Literal["edip", "sw", "tersoff"] | None,
     typer.Option(help="Also tell energies of silicon, with and without the atom put in."),
@@ -81,6 +83,8 @@ def infill(
     json: o.Json = False,
 ) -> None:
     """Put missing atoms into environments, or one into a structure with a vacancy."""
+    import numpy as np
+
     from generative.files import load
     from generative.structures import read, write
 
@@ -93,6 +97,8 @@ def infill(
         msg = f"{loaded.name} is no model of environments: it sees a {loaded.sees}"
         raise typer.BadParameter(msg)
     structures = read(file)
+    seen: Any = loaded.representation
+    seen.check_element(np.concatenate([s.numbers for s in structures]), str(file))
     command, begin = canonical_command(context), perf_counter()
     with usage():
         if fixed is None and any(s.periodic.any() for s in structures):
@@ -201,8 +207,9 @@ def _completed(
             found["draws"] = rates(drawn[:, :n, k:], hidden)
         found["chosen"] = rates(best[:, :, k:], hidden)
     frames = model.representation.decode(best.reshape(-1, *best.shape[2:]))  # type: ignore[operator]
+    said = frames[0].info
     notes = [
-        {"environment": i, "completion": j, "known": k}
+        {**said, "row": i, "completion": j, "known": k}
         for i in range(len(best))
         for j in range(best.shape[1])
     ]
@@ -280,6 +287,11 @@ def _tell(found: dict[str, Any]) -> None:
             print(f"{atom:8d}  {share:6.1%}")
         for name, value in found.get("energy_per_atom", {}).items():
             print(f"{name:>8}  {value:.4f} eV per atom")
+        if max(found["agreement"]) < _AGREED:
+            say(
+                "warning: hardly any draws agree with this place: the model is too poor, or "
+                "nothing is missing there, as about a surface or in a liquid"
+            )
         if found["groups"] > 1:
             say(f"{found['groups'] - 1} other groups of atoms lack bonds, and are left alone")
         return

@@ -89,9 +89,11 @@ def _conditions(model: "Model", file: Path | None, n: int) -> "torch.Tensor":
     if file is None:
         msg = f"--condition FILE is needed: {model.name} has learned with a context"
         raise ValueError(msg)
-    seen = model.representation
+    seen: Any = model.representation
     source = type(seen).source([file], **seen.describe())
-    arrays = source.read(0, source.n_events)
+    arrays, good = source.read(0, source.n_events), source.good(0, source.n_events)
+    arrays = {name: a[good] if source.grows(name) else a for name, a in arrays.items()}
+    seen.check_element(arrays["element"], str(file))
     _, conditions = seen.encode(arrays, np.random.default_rng(0))
     rows = np.arange(n) % len(conditions)
     return torch.from_numpy(np.ascontiguousarray(conditions[rows], np.float32))

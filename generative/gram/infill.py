@@ -65,4 +65,4 @@ def infill(
     if not hasattr(model, "decode_gram"):
         msg = f"{model.name} can neither draw missing atoms nor be searched for them"
         raise ValueError(msg)
-    return searched(model, known, told, n, generator, search or Search())
+    return searched(model, known, told, n, generator, search or Search.ending_in(n))

@@ -24,7 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from coulex.errors import InvalidDataError
 from coulex.frames import random_rotations
+from generative.choices import check
 from generative.data import Arrays, Source
 from generative.representation import Representation
 
@@ -133,14 +135,30 @@ class Environments(Representation):
         """Return the environments of all atoms of structure files as numbered events.
 
         Atoms with too few neighbours are there, and not good.
+
+        Raises
+        ------
+        ValueError
+            If an option is unknown or makes no sense.
+        InvalidDataError
+            If a file is none of structures, or no atom has enough neighbours.
         """
         from generative.structures import read
 
+        check(cls, options)
         structures = [structure for path in paths for structure in read(path)]
         default = {f.name: f.default for f in fields(cls)}
         names = ("neighbours", "cutoff", "centre", "context")
         wanted = {name: options.get(name, default[name]) for name in names}
-        return Surroundings(environments.everywhere(structures, **wanted))
+        found = environments.everywhere(structures, **wanted)
+        if not (found["number"] >= wanted["neighbours"]).any():
+            msg = (
+                f"{', '.join(map(str, paths))}: no atom has {wanted['neighbours']} neighbours "
+                f"within {wanted['cutoff']:g} Å, but {found['number'].max()} at most; fewer "
+                "neighbours or a larger cutoff"
+            )
+            raise InvalidDataError(msg)
+        return Surroundings(found)
 
     @classmethod
     def fit(cls, arrays: Mapping[str, np.ndarray], **options: Any) -> "Environments":
@@ -162,6 +180,7 @@ class Environments(Representation):
         if len(elements):
             known["element"] = int(elements[0])
         made = cls(**known | options)
+        made.check_element(elements)
         if made.neighbours != x.shape[1]:
             msg = f"{made.neighbours} neighbours wanted, but arrays have {x.shape[1]}"
             raise ValueError(msg)
@@ -212,6 +231,29 @@ class Environments(Representation):
             Structure(positions=np.concatenate([first, one]), numbers=numbers, info=said)
             for one in np.asarray(x, float)
         ]
+
+    def check_element(self, numbers: np.ndarray, where: str = "the data") -> None:
+        """Refuse atoms of other elements than the environments are of, if that is known.
+
+        Parameters
+        ----------
+        numbers : int array
+            Atomic numbers.
+        where : str
+            What has them, such as the name of a file.
+
+        Raises
+        ------
+        InvalidDataError
+            If one of them is another one.
+        """
+        from ase.data import chemical_symbols
+
+        found = sorted({chemical_symbols[z] for z in np.unique(numbers)})
+        own = chemical_symbols[self.element]
+        if self.element and found not in ([], [own]):
+            msg = f"{where}: atoms of {', '.join(found)}, but environments are of {own}"
+            raise InvalidDataError(msg)
 
     def describe(self) -> dict[str, Any]:
         return asdict(self)

@@ -61,6 +61,12 @@ class Search:
             msg = f"rounds from 1, steps and weight from 0, rate above 0; got {self}"
             raise ValueError(msg)
 
+    @classmethod
+    def ending_in(cls, n: int) -> "Search":
+        """Return a search with as many starts as n completions need, or the usual ones."""
+        usual = cls()
+        return cls(from_prior=max(usual.from_prior, n - usual.from_encoder))
+
     @property
     def starts(self) -> int:
         """Return how many there are for each environment."""
