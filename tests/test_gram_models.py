@@ -214,8 +214,9 @@ def test_missing_atoms_are_pushed_the_same_way_in_any_frame_and_order(mirror, co
     q = torch.tensor(turned(x.numpy(), mirror=mirror == "O3")[1])
     again = filling(*points_of(x, q, count=context))
     torch.testing.assert_close(again, pushed @ q, rtol=0, atol=1e-12)
-    order = np.random.default_rng(0).permutation(9 + context)
-    again = filling(*points_of(x, order=order, count=context))
+    order = np.random.default_rng(0).permutation(9)
+    outer = np.arange(9, 9 + context)[::-1]
+    again = filling(*points_of(x, order=[*order, *outer], count=context))
     torch.testing.assert_close(again, pushed[:, order], rtol=0, atol=1e-12)
     if mirror == "SO3":
         mirrored = filling(*points_of(x, -torch.eye(3).double(), count=context))

@@ -63,19 +63,19 @@ class Filling(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, points: Tensor, kinds: Tensor, log_noise: Tensor) -> Tensor:
-        """Return F of `denoising` (m, s, 3), which turns with the points.
+        """Return F of `denoising` (m, s - outer, 3), which turns with the points.
 
         Parameters
         ----------
         points : (m, s, 3) tensor
-            In units of the scale.
+            In units of the scale, outer ones last.
         kinds : (m, s) tensor
             What each is: CENTRE, KNOWN …
         log_noise : (m, 1) tensor
             Of the missing ones.
         """
         numbers = self.kinds(kinds) + self.noise(waves(log_noise)).unsqueeze(1)
-        told = self.messages(self.scale * points, numbers)
+        told = self.messages(self.scale * points, numbers, hear=1 + self.atoms)
         pushed = (self.pushes(told.messages) * told.toward).sum(2)
         return pushed + self.moves(told.vectors).squeeze(-1)
 
@@ -94,8 +94,10 @@ class Filling(nn.Module):
         points, kinds = self._points(x, condition, turn < counts)
         free = (kinds == MISSING).to(x).unsqueeze(-1)
         blurred = Blurred.of(points, free * torch.randn_like(points))
-        found = self(blurred.y, kinds, blurred.log_noise)
-        return ((found - blurred.wanted) ** 2 * free).sum() / (3 * free.sum())
+        missed = (
+            self(blurred.y, kinds, blurred.log_noise) - blurred.wanted[:, : 1 + self.atoms]
+        )
+        return (missed.square() * free[:, : 1 + self.atoms]).sum() / (3 * free.sum())
 
     @torch.no_grad()
     def draw(
@@ -130,7 +132,8 @@ class Filling(nn.Module):
 
         def denoise(y: Tensor, sigma: Tensor, _: Tensor) -> Tensor:
             y = y.unflatten(1, points.shape[1:])
-            clean = cleaned(y, sigma.unsqueeze(-1), self(y, kinds, sigma.log()))
+            f = nn.functional.pad(self(y, kinds, sigma.log()), (0, 0, 0, self.outer))
+            clean = cleaned(y, sigma.unsqueeze(-1), f)
             return torch.where(free > 0, clean, y).flatten(1)
 
         nothing = points[:, :0, 0]

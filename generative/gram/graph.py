@@ -1,9 +1,7 @@
 """Gram-graph: a message-passing encoder of environments, and a decoder that places atoms.
 
-Each pair of atoms of an environment has a message, made of the numbers of both and of their
-distance. An atom adds up what it is told; and, with weights that are told as well, the
-directions to its neighbours, to vectors whose products are the angles. After some rounds the
-mean over atoms makes latents: invariants, which a variational autoencoder keeps.
+The atoms of an environment tell each other where they are (`messages`). After some rounds the
+mean of their numbers makes latents: invariants, which a variational autoencoder keeps.
 
 The decoder (`local`) places the atoms one at a time, in the frame that the first of them make.
 """
@@ -11,12 +9,11 @@ The decoder (`local`) places the atoms one at a time, in the frame that the firs
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from ..nets import mlp
 from ..representation import Representation
 from .local import LocalNetwork
+from .messages import Messages
 from .placing import Mixture
 from .sequence import Sequence, SequenceOptions
 from .states import KINDS, States
@@ -86,59 +83,22 @@ class GramGraph(Sequence):
             signal=signal,
         )
         if signal:
-            self.encoder = Graph(options)
+            self.kinds = nn.Embedding(KINDS, options.hidden)
+            self.encoder = Messages(
+                hidden=options.hidden,
+                message=options.message,
+                channels=options.channels,
+                rounds=options.layers,
+                gaussians=options.gaussians,
+                reach=options.reach,
+            )
             self.moments = nn.Linear(options.hidden, 2 * signal)
 
     def _components(self, states: States, z: Tensor | None) -> Mixture:
         return self.decoder(states, z)
 
     def _encode(self, states: States) -> tuple[Tensor, Tensor]:
-        numbers = self.encoder(states).mean(1)
-        mean, log_variance = self.moments(numbers).unsqueeze(-1).chunk(2, 1)
+        numbers = self.kinds(states.kinds[:, 0])
+        told = self.encoder(states.atoms, numbers, hear=numbers.shape[1])
+        mean, log_variance = self.moments(told.numbers.mean(1)).unsqueeze(-1).chunk(2, 1)
         return mean, (log_variance - 2).clamp(-12, 4)
-
-
-class Graph(nn.Module):
-    """Rounds of messages between the atoms of one state.
-
-    Parameters
-    ----------
-    options : GraphOptions
-    """
-
-    def __init__(self, options: GraphOptions):
-        super().__init__()
-        o, rounds = options, range(options.layers)
-        self.reach = o.reach
-        self.register_buffer(
-            "centres", torch.linspace(0, o.reach, o.gaussians), persistent=False
-        )
-        self.own = nn.Embedding(KINDS, o.hidden)
-        self.distances = nn.ModuleList(nn.Linear(o.gaussians, o.message) for _ in rounds)
-        self.hears = nn.ModuleList(nn.Linear(o.hidden, o.message) for _ in rounds)
-        self.tells = nn.ModuleList(nn.Linear(o.hidden, o.message, bias=False) for _ in rounds)
-        self.weighs = nn.ModuleList(
-            mlp(o.message, (o.message,), 2 * o.channels) for _ in rounds
-        )
-        inputs = o.hidden + o.message + 3 * o.channels
-        self.thinks = nn.ModuleList(mlp(inputs, (o.hidden,), o.hidden) for _ in rounds)
-
-    def forward(self, states: States) -> Tensor:
-        """Return numbers (m, s, hidden) of the atoms, which are all there."""
-        off = states.atoms.unsqueeze(1) - states.atoms.unsqueeze(2)
-        distance = off.norm(dim=-1, keepdim=True)
-        toward = (off / distance.clamp(min=1e-9)).mT  # (m, s, 3, s)
-        centres = self.get_buffer("centres")
-        width = self.reach / (len(centres) - 1)
-        bumps = torch.exp(-0.5 * ((distance - centres) / width) ** 2)
-        # an atom is not its own neighbour
-        smooth = torch.cos(0.5 * torch.pi * (distance / self.reach).clamp(max=1)) ** 2
-        smooth = smooth * (distance > 0)
-        numbers = self.own(states.kinds[:, 0])
-        for i, think in enumerate(self.thinks):
-            heard = self.hears[i](numbers).unsqueeze(2) + self.tells[i](numbers).unsqueeze(1)
-            message = nn.functional.silu(self.distances[i](bumps) + heard) * smooth
-            left, right = (toward @ (self.weighs[i](message) * smooth)).chunk(2, -1)
-            products = [(left * right).sum(-2), left.square().sum(-2), right.square().sum(-2)]
-            numbers = numbers + think(torch.cat([numbers, message.sum(2), *products], -1))
-        return numbers

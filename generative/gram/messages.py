@@ -22,10 +22,10 @@ _NEAR = 1e-3  #: added to distances, which have a gradient at 0 then
 class Told(NamedTuple):
     """What points know in the end."""
 
-    numbers: Tensor  #: (m, s, hidden)
-    vectors: Tensor  #: (m, s, 3, 2 channels)
-    messages: Tensor  #: (m, s, s, message) to each point from each; 0 from itself
-    toward: Tensor  #: (m, s, s, 3), directions from each point to each
+    numbers: Tensor  #: (m, h, hidden), of those that hear
+    vectors: Tensor  #: (m, h, 3, 2 channels)
+    messages: Tensor  #: (m, h, s, message) to each of them from each point; 0 from itself
+    toward: Tensor  #: (m, h, s, 3), directions from each of them to each point
 
 
 class Messages(nn.Module):
@@ -71,19 +71,24 @@ class Messages(nn.Module):
         self.thinks = nn.ModuleList(mlp(told, (hidden,), hidden) for _ in count)
         self.register_buffer("centres", torch.linspace(0, reach, gaussians), persistent=False)
 
-    def forward(self, points: Tensor, numbers: Tensor) -> Told:
-        """Let points (m, s, 3) with numbers (m, s, hidden) tell each other."""
-        off = points.unsqueeze(1) - points.unsqueeze(2)
+    def forward(self, points: Tensor, numbers: Tensor, hear: int) -> Told:
+        """Let points (m, s, 3) with numbers (m, s, hidden) tell each other.
+
+        The first `hear` of them hear; others only tell, which costs less.
+        """
+        off = points.unsqueeze(1) - points[:, :hear].unsqueeze(2)
         distance = (off.square().sum(-1, keepdim=True) + _NEAR**2).sqrt()
         toward = off / distance
         seen = self._functions(distance)
-        others = 1 - torch.eye(points.shape[1], device=points.device).unsqueeze(-1)
+        others = 1 - torch.eye(hear, points.shape[1], device=points.device).unsqueeze(-1)
         share = points.shape[1] ** -0.5
-        vectors = points.new_zeros(*points.shape, self.vectors)
+        numbers, silent = numbers[:, :hear], numbers[:, hear:]
+        vectors = points.new_zeros(*points[:, :hear].shape, self.vectors)
         messages = seen
         for i, think in enumerate(self.thinks):
             own = self.norms[i](numbers)
-            heard = self.hears[i](own).unsqueeze(2) + self.tells[i](own).unsqueeze(1)
+            told = self.tells[i](torch.cat([own, silent], 1))
+            heard = self.hears[i](own).unsqueeze(2) + told.unsqueeze(1)
             messages = nn.functional.silu(self.distances[i](seen) + heard)
             messages = nn.functional.silu(self.mixes[i](messages)) * others
             vectors = vectors + toward.mT @ self.weighs[i](messages)
