@@ -59,6 +59,19 @@ def test_invariants_are_invariant():
     assert_allclose(one.closest, other.closest, rtol=1e-12)
 
 
+def test_a_fingerprint_is_small_and_of_silicon_whole():
+    """Products of all angles of twelve bonds would be thousands of features."""
+    x = np.random.default_rng(0).normal(size=(5, 8, 3))
+    one = Invariants.of(x, 4)
+    whole_ones = np.concatenate(
+        [one.radii, one.angles, one.between[:, [0, 9, 18, 27]]], axis=1
+    )
+    assert np.array_equal(one.fingerprint, whole_ones)
+    many = Invariants.of(np.random.default_rng(0).normal(size=(5, 12, 3)), 12)
+    assert many.angles.shape == (5, 66)
+    assert many.fingerprint.shape == (5, 18)
+
+
 def test_what_is_real_scores_like_it(real):
     made, floors = card(around(shaken(3)), real)
     assert set(floors) == ROWS
@@ -127,6 +140,14 @@ def test_the_rdf_of_a_scorecard_is_the_rdf():
     assert made.metrics["err_rdf"] == pytest.approx(wanted, rel=1e-12)
 
 
+def test_clusters_and_cells_are_not_compared():
+    cell = shaken(1)
+    cluster = Structure(positions=cell.positions, numbers=cell.numbers)
+    for sets in ([[cluster], [cell], None], [[cell], [cell], [cluster]]):
+        with pytest.raises(ValueError, match=r"structures are periodic: all or none"):
+            whole(*sets, cutoff=2.85, clash=2.0)
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scored")
@@ -187,8 +208,10 @@ def test_the_command(files, capsys, monkeypatch, alone):
     said = json.loads(out.out)
     assert said["metrics"]["nll_per_coordinate"] is None
     assert said["seconds"] > 0
+    monkeypatch.setenv("COLUMNS", "20")
     code, out = run(files / "some.extxyz", *reference)
     assert code == 0
+    assert "…" not in out.out  # no number is cut by a narrow window
     assert "216 environments of 8 neighbours" in " ".join(out.out.split())
     assert "no --training" in out.out
     code, out = run(files / "some.extxyz")

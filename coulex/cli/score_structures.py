@@ -69,14 +69,19 @@ def score_structures(
 
 def _print(said: dict[str, Any]) -> None:
     from rich.console import Console
+    from rich.measure import Measurement
 
-    console = Console(highlight=False)
+    console, tables = Console(highlight=False), []
     if said["kind"] == "structures":
         many = "structure" if said["draws"] == 1 else "structures"
-        console.print(_table(f"{said['file']}: {said['draws']:,} {many}", _WHOLE, said))
+        tables.append(_table(f"{said['file']}: {said['draws']:,} {many}", _WHOLE, said))
     if said["environments"]:
         about = f"{said['environments']:,} environments of {said['neighbours']} neighbours"
-        console.print(_table(f"{said['file']}: {about}", _ENVIRONMENTS, said))
+        tables.append(_table(f"{said['file']}: {about}", _ENVIRONMENTS, said))
+    for table in tables:
+        # a line too long for the window goes on below, but no number of it is cut
+        wide = Measurement.get(console, console.options.update(width=200), table).maximum
+        Console(highlight=False, width=max(console.width, wide)).print(table)
     for line in _notes(said):
         console.print(line, soft_wrap=True)
 

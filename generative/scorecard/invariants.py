@@ -10,6 +10,8 @@ import numpy as np
 
 from generative.structures.measures import angles_between
 
+_MOST_RADII, _MOST_ANGLES = 8, 6  #: of a fingerprint: all that silicon has
+
 
 @dataclass(frozen=True)
 class Invariants:
@@ -75,8 +77,12 @@ class Invariants:
 
     @property
     def fingerprint(self) -> np.ndarray:
-        """Return fewer numbers, for tests that fit a matrix: radii, angles, some distances."""
-        some = np.linspace(0, self.between.shape[1] - 1, min(4, self.between.shape[1]))
-        return np.concatenate(
-            [self.radii, self.angles, self.between[:, some.astype(int)]], axis=1
-        )
+        """Return at most 18 of these, for tests that fit a matrix to all their products."""
+        parts = (self.radii, _MOST_RADII), (self.angles, _MOST_ANGLES), (self.between, 4)
+        return np.concatenate([_some(array, most) for array, most in parts], axis=1)
+
+
+def _some(x: np.ndarray, most: int) -> np.ndarray:
+    """Return all columns (m, k), or so many of them, evenly from the first to the last."""
+    chosen = np.linspace(0, x.shape[1] - 1, min(most, x.shape[1]))
+    return x[:, chosen.astype(int)]

@@ -60,7 +60,7 @@ def whole(
     """
     rng = np.random.default_rng(seed)
     sets = [generated, reference] + ([] if training is None else [training])
-    r_max = min(_longest(structures) for structures in sets)
+    r_max = _longest([s for structures in sets for s in structures])
     true = _Radial.of(reference, r_max)
 
     def card(structures: Sequence[Structure]) -> Card:
