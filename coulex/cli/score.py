@@ -42,7 +42,7 @@ Clash = Annotated[
         show_default="2 for Si, else 0.85 of a bond",
     ),
 ]
-Events = Annotated[int, typer.Option(parser=o.count, metavar="N", help="At most.")]
+Events = Annotated[int, typer.Option(parser=o.count, metavar="N", help="Of momenta: at most.")]
 Model = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="The model of the draws, for the NLL of the truth."),

@@ -25,7 +25,8 @@ def latent(model: Any, a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
     model : Model
         With `encode` and `decode`, without a condition.
     a, b : (m, n, 3) array
-        Å; in the labels of the model's representation, in any frame.
+        Å, with any labels and in any frame: both get the labels that the model has learned,
+        unless these are random.
     steps : int
         Points, both ends among them.
 
@@ -40,6 +41,10 @@ def latent(model: Any, a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
     if model.condition_size:
         msg = f"{model.name} was trained with a context, which the environments between lack"
         raise ValueError(msg)
+    seen = model.representation
+    if seen.labels != "augment":
+        rng = np.random.default_rng(0)
+        a, b = (seen.encode({"neighbours": x}, rng)[0] for x in (a, b))
     none = model.centre.new_zeros(len(a), 0)
     with torch.no_grad():
         start, end = (
