@@ -4,8 +4,8 @@
 
 Eight ions on springs in a periodic cube at 300 K: normal about their places, with a covariance
 that is known. So the least that any model can say about a coordinate, in nats, is known too,
-and the table shows how near the network comes; beside it are floors and simpler models. Then
-the radial distributions are drawn.
+and the table shows how near the network comes; beside it are floors and simpler models. Two
+figures follow: the radial distributions, and the density along the axes as it is predicted.
 """
 
 import argparse
@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from coulex.plot_structures import radial_distributions
+from coulex.plot_structures import projected_densities, radial_distributions
 from generative.recipe import Training
 from generative.repap.frames import Frames
-from generative.repap.judge import judge, radial
+from generative.repap.judge import WIDTH, densities, judge
 from generative.repap.model import Repap, RepapOptions
 from generative.repap.representation import Sequences
+from generative.structures.rdf import rdf
 from generative.train import fit
 from generative.trajectories import Trajectory
 
@@ -75,10 +76,14 @@ def main():
     drawn, _ = model.draw(torch.zeros(1, 0), 500, torch.Generator().manual_seed(1))
     real = seen.encode(source.read(0, source.n_events), np.random.default_rng(0))[0]
     scattered = np.random.default_rng(0).random((500, 8, 3)) * LATTICE
-    r, g = radial(real, seen)
-    curves = {"trajectory": g, "drawn": radial(drawn[0].double().numpy(), seen)[1]}
-    curves["random"] = radial(scattered, seen)[1]
-    radial_distributions(r, curves, below="NaCl").savefig(args.out / "salt.png")
+    frames = {"trajectory": real, "drawn": drawn[0].double().numpy(), "random": scattered}
+    curves = {}
+    for name, some in frames.items():
+        # over images of the cell, whose half ends at the nearest neighbours
+        r, curves[name] = rdf(some, LATTICE, WIDTH, cell=np.eye(3) * LATTICE)
+    radial_distributions(r, curves, below="NaCl").savefig(args.out / "salt-radial.png")
+    figure = projected_densities(np.full(3, LATTICE), *densities(model, source))
+    figure.savefig(args.out / "salt-densities.png")
 
 
 if __name__ == "__main__":

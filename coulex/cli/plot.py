@@ -221,6 +221,57 @@ def spectrum(
     save(plot_environments.spectra(groups), out)
 
 
+@app.command()
+def radial(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Draws of structures, overlaid.")
+    ],
+    reference: Annotated[
+        Path, typer.Option(metavar="FILE", help="Real structures, or a trajectory.")
+    ],
+    out: o.Figure,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Draw radial distributions of structures, of real ones and of atoms at random."""
+    _check(out, overwrite)
+    from coulex import plot_structures
+    from generative.repap.curves import RANDOM, radial_curves
+
+    from .molecule import usage
+
+    with usage():
+        r, curves = radial_curves(files, reference)
+    names = [*_short([reference, *files]), RANDOM]
+    named = dict(zip(names, curves.values(), strict=True))
+    save(plot_structures.radial_distributions(r, named), out)
+
+
+@app.command()
+def densities(
+    model: Annotated[Path, typer.Argument(metavar="DIR", help="A model repap.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="A trajectory; its test part.")
+    ],
+    out: o.Figure,
+    overwrite: o.Overwrite = False,
+) -> None:
+    """Draw the density of atoms along the axes, as predicted by a model and as it is."""
+    _check(out, overwrite)
+    from coulex import plot_structures
+    from generative.files import load
+    from generative.repap import judge
+    from generative.repap.model import Repap
+
+    read = load(model)
+    if not isinstance(read, Repap):
+        msg = f"{model} is a model {read.name}; densities are of repap"
+        raise typer.BadParameter(msg)
+    source = type(read.sequences).source(files)
+    predicted, true = judge.densities(read, source)
+    lengths = read.lengths.numpy()
+    save(plot_structures.projected_densities(lengths, predicted, true), out)
+
+
 def _short(paths: list[Path]) -> list[str]:
     """Return names that tell paths apart: without folders where that is enough."""
     names = [path.name for path in paths]

@@ -26,6 +26,7 @@ WIDTH = 0.05  #: Å, of a shell of the RDF
 
 _REFERENCE = 4000  #: frames of the trajectory that its RDF is taken from
 _SCORED = 1000  #: frames of the test part that nats are averaged over
+_PROJECTED = 500  #: frames whose density is predicted
 _ENERGIES, _RELAXED = 200, 50  #: structures of a row
 _BLOCKS = 10  #: consecutive parts of the test part, for the error of nats
 
@@ -213,6 +214,12 @@ def projections(model: Repap, x: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     true = torch.nn.functional.one_hot(cell, model.grid.cells).double().mean((0, 1)).numpy()
     per_length = model.grid.cells / model.lengths.double().numpy()[:, None]
     return predicted * per_length, true * per_length
+
+
+def densities(model: Repap, source: Frames) -> tuple[np.ndarray, np.ndarray]:
+    """Return `projections` of the test part of a trajectory."""
+    frames = _Plain(model, source).frames(thinned(source.frames("test"), _PROJECTED))
+    return projections(model, torch.from_numpy(frames).float())
 
 
 def spread(frames: np.ndarray, lengths: np.ndarray) -> np.ndarray:
