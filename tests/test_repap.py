@@ -237,6 +237,20 @@ def test_harmonic_conditionals_are_those_of_the_covariance():
         torch.testing.assert_close(harmonic(u[:1])[0, k], harmonic.step(u[:1, :k])[0])
 
 
+def test_of_few_structures_each_coordinate_is_taken_for_itself():
+    """A covariance of twelve coordinates would be mostly noise."""
+    x = 0.5 + np.random.default_rng(0).normal(size=(420, 12)) @ factor(0.02).T
+    u = torch.from_numpy(x)
+    harmonic = Harmonic(Grid(200, (5.0, 5.0, 5.0), True), 12).double()
+    nats = {}
+    for frames in (15, 400):
+        harmonic.fit(u[:frames])
+        assert bool(harmonic.slope.any()) == (frames == 400)
+        cell = harmonic.grid.cell(u[20:]).unsqueeze(-1)
+        nats[frames] = -float(harmonic(u[20:]).gather(-1, cell).mean())
+    assert nats[400] < nats[15] < 3.2
+
+
 def test_the_scorecard_has_floors_and_baselines():
     source = Frames([crystal(300)])
     seen = Sequences.fit({**source.constants, "positions": source.frames("train")})

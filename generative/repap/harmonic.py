@@ -2,7 +2,7 @@
 
 The conditional distributions of one normal distribution of all coordinates: a harmonic solid.
 A network that starts from it has only what is not harmonic to learn. Fitted in closed form by
-moments of the training data.
+moments of the training data; of few structures each coordinate is taken for itself.
 
 Coordinates are counted from their mean, at the nearest image in a periodic box.
 """
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .grid import Grid
 
 _NARROWEST = 0.2  #: of a cell: where others say a coordinate exactly, as a mean at rest does
+_ENOUGH = 1.5  #: structures per coordinate, from which on correlations can be believed
 _LEAST = 1e-9  #: probability of a cell, so that what is not harmonic can be learned
 
 
@@ -47,6 +48,8 @@ class Harmonic(nn.Module):
         mean = mean + self.grid.nearest(u - mean).mean(0)
         narrowest = _NARROWEST / self.grid.cells
         covariance = torch.cov(self.grid.nearest(u - mean).T)
+        if len(u) < _ENOUGH * len(mean):
+            covariance = covariance.diagonal().diag()
         covariance += torch.eye(len(mean)).to(covariance) * narrowest**2
         factor = torch.linalg.cholesky(covariance)
         width = factor.diagonal()
