@@ -53,6 +53,19 @@ def test_parts_are_blocks_of_time_with_gaps():
     assert stream.n == len(source.frames("train"))
 
 
+def test_atoms_that_leap_are_told_of():
+    """As they do in files whose writer did not sort them."""
+    run = crystal(300)
+    source = Frames([run])
+    assert source.leap < 0.5
+    assert len(source.notes) == 1
+    rng = np.random.default_rng(0)
+    run.positions[...] = rng.permuted(run.positions, axis=1)
+    source = Frames([run])
+    assert source.leap > 0.5
+    assert "atoms in another order" in source.notes[-1]
+
+
 def test_drift_of_the_whole_is_no_motion_of_atoms():
     run = crystal(300)
     drift = np.linspace(0, 9, 300)[:, None, None] * [1, 0.5, 0]

@@ -19,6 +19,7 @@ from generative.trajectories import Trajectory, read
 
 _GAP = 3.0  #: correlation times
 _LARGEST_GAP = 0.05  #: of a run
+_LEAP = 0.5  #: of the distance of neighbours
 _SOME = 8192  #: frames, from all of the training part, that a representation is fitted to
 
 
@@ -37,6 +38,8 @@ class Frames(Source):
         Frames between two parts of each run.
     gap_is_short : bool
         Whether a run is so short that the gap is less than one correlation time.
+    leap : float
+        Farthest step of an atom from a frame to the next, over the distance of neighbours.
 
     Raises
     ------
@@ -62,6 +65,7 @@ class Frames(Source):
             for time, n in zip(self.times, self.lengths, strict=True)
         ]
         self.gap_is_short = any(g < t for g, t in zip(self.gaps, self.times, strict=True))
+        self.leap = max(_leap(run) for run in runs)
         pairs = zip(self.lengths, self.gaps, strict=True)
         self._part = np.concatenate([_cut(n, gap) for n, gap in pairs])
 
@@ -89,6 +93,11 @@ class Frames(Source):
             said.append(
                 "the gaps are shorter than that: what tests is not independent of what is "
                 "trained on; score with another run"
+            )
+        if self.leap > _LEAP:
+            said.append(
+                f"from a frame to the next an atom moves by {self.leap:.2g} of the distance "
+                "of neighbours: frames far apart in time, or atoms in another order"
             )
         return said
 
@@ -133,6 +142,13 @@ def _check_alike(run: Trajectory, first: Trajectory, number: int) -> None:
     if len(run.positions) < 2:
         msg = f"run {number} has {len(run.positions)} frame; a trajectory has several"
         raise InvalidDataError(msg)
+
+
+def _leap(run: Trajectory) -> float:
+    step = np.linalg.norm(np.diff(_at_rest(run), axis=0), axis=2).max()
+    room = np.ptp(run.positions.reshape(-1, 3), axis=0)
+    volume = abs(np.linalg.det(run.cell)) if np.all(run.periodic) else np.prod(room)
+    return float(step / max(volume / len(run.numbers), 1e-12) ** (1 / 3))
 
 
 def _at_rest(run: Trajectory) -> np.ndarray:
