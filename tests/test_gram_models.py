@@ -291,6 +291,12 @@ def test_spectra_and_motifs_are_drawn(tmp_path):
         assert abs(real[:, 3:]).max() < 1e-5
         beyond = abs(decoded[:, 3:]).max()
         assert beyond > 0.1 if decoder == "gram" else beyond < 1e-4
+    write(
+        tmp_path / "ge.extxyz",
+        [Structure(positions=positions, cell=cell, **about | {"numbers": [32] * 64})],
+    )
+    with pytest.raises(ValueError, match="atoms of Ge, but environments are of Si"):
+        decoded_spectra(model, tmp_path / "ge.extxyz")
     words = f"--reference {tmp_path}/si.extxyz -o {tmp_path}/spectrum.png"
     for command in (
         f"spectrum {tmp_path}/free {tmp_path}/atoms {words}",

@@ -231,7 +231,14 @@ def test_stopping():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"atoms": 1}, {"cooling": 0.0}, {"density": np.nan}, {"temperature": -1.0}],
+    [
+        {"atoms": 1},
+        {"cooling": 0.0},
+        {"density": np.nan},
+        {"density": 1.3},  # less, and more, than `read` believes
+        {"density": 50.0},
+        {"temperature": -1.0},
+    ],
 )
 def test_quenches_that_make_no_sense(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -14,6 +14,7 @@ import numpy as np
 
 from coulex import __version__
 from generative.structures import Structure
+from generative.structures.reading import believed_density
 
 from .engine import MASS_U, SILICON, TIMESTEP_PS, Engine
 from .potentials import potential_of
@@ -74,6 +75,15 @@ class Quench:
             if not (math.isfinite(value) and value > 0):
                 msg = f"{name} must be above 0 and finite, got {value}"
                 raise ValueError(msg)
+        believed = believed_density(SILICON)
+        assert believed is not None
+        low, crystal, high = believed
+        if not low <= self.density <= high:
+            msg = (
+                f"density must be {low:.3g} to {high:.3g} g/cm³, which files of silicon are "
+                f"believed to have (crystal {crystal:.3g}), got {self.density:g}"
+            )
+            raise ValueError(msg)
 
     @property
     def edge(self) -> float:

@@ -21,6 +21,7 @@ from .structure import Structure
 _OVERLAP = 0.6  #: of the sum of two covalent radii: closer atoms are a mistake
 _PACKING = (0.02, 1.2)  #: share of the cell that spheres of covalent radius fill, plausibly
 _DENSITY = (0.6, 1.7)  #: of an element, over the density of its crystal, plausibly
+_REMEDY = 'correct it; of a slab in vacuum say pbc="T T F", of a cluster pbc="F F F"'
 _DALTON_PER_A3 = 1.66053906660  #: in g/cm³
 
 
@@ -189,15 +190,15 @@ def _check_overlap(structure: Structure, where: str) -> None:
 def _check_density(structure: Structure, where: str) -> None:
     found = density_of(structure)
     elements = np.unique(structure.numbers)
-    crystal = _crystal_density(int(elements[0])) if len(elements) == 1 else None
-    if crystal is not None:
-        low, high = (share * crystal for share in _DENSITY)
+    believed = believed_density(int(elements[0])) if len(elements) == 1 else None
+    if believed is not None:
+        low, crystal, high = believed
         if not low <= found <= high:
             msg = (
                 f"{where}: the density is {found:.3g} g/cm³, but crystalline "
                 f"{_symbol(structure, 0)} has {crystal:.3g}, and {low:.3g} to {high:.3g} are "
                 f"believed; the cell of {structure.volume:.5g} Å³ does not fit "
-                f"{len(structure)} atoms: correct it, or read with check=False"
+                f"{len(structure)} atoms: {_REMEDY}"
             )
             raise InvalidDataError(msg)
         return
@@ -207,7 +208,7 @@ def _check_density(structure: Structure, where: str) -> None:
         msg = (
             f"{where}: the atoms fill {filled:.3g} of the cell, and {_PACKING[0]:g} to "
             f"{_PACKING[1]:g} are believed; the cell of {structure.volume:.5g} Å³ does not "
-            f"fit {len(structure)} atoms: correct it, or read with check=False"
+            f"fit {len(structure)} atoms: {_REMEDY}"
         )
         raise InvalidDataError(msg)
 
@@ -218,6 +219,18 @@ def density_of(structure: Structure) -> float:
 
     mass = atomic_masses[structure.numbers].sum()
     return float(mass * _DALTON_PER_A3 / structure.volume)
+
+
+def believed_density(number: int) -> tuple[float, float, float] | None:
+    """Return the least density, that of its crystal, and the largest of an element in g/cm³.
+
+    None where ASE knows no simple crystal.
+    """
+    crystal = _crystal_density(number)
+    if crystal is None:
+        return None
+    low, high = (share * crystal for share in _DENSITY)
+    return low, crystal, high
 
 
 def _crystal_density(number: int) -> float | None:
