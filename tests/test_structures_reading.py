@@ -125,6 +125,20 @@ def test_a_missing_or_foreign_file(tmp_path, file):
         read(file("nothing of the kind", "s.cif"))
 
 
+@pytest.mark.parametrize(("share", "whole"), [("1", True), ("0.5", False)])
+def test_sites_that_hold_atoms_in_part(file, share, whole):
+    lines = [f"_cell_length_{axis} 3.9" for axis in "abc"]
+    lines += [f"_cell_angle_{name} 60" for name in ("alpha", "beta", "gamma")]
+    lines += ["loop_", "_atom_site_type_symbol", *(f"_atom_site_fract_{a}" for a in "xyz")]
+    lines += ["_atom_site_occupancy", "Si 0 0 0 1", f"Si .25 .25 .25 {share}"]
+    path = file("data_si\n" + "\n".join(lines) + "\n", "s.cif")
+    if whole:
+        assert len(read(path)[0]) == 2
+    else:
+        with pytest.raises(InvalidDataError, match=r"s.cif: site 1 holds 0.5 Si; choose"):
+            read(path)
+
+
 def test_a_cell_of_twice_the_volume(file, tmp_path):
     atoms = bulk("Si", cubic=True)
     atoms.set_cell(atoms.cell * 2 ** (1 / 3))  # the atoms stay: a wrong cell

@@ -21,6 +21,7 @@ from .structure import Structure
 _OVERLAP = 0.6  #: of the sum of two covalent radii: closer atoms are a mistake
 _PACKING = (0.02, 1.2)  #: share of the cell that spheres of covalent radius fill, plausibly
 _DENSITY = (0.6, 1.7)  #: of an element, over the density of its crystal, plausibly
+_WHOLE = 1e-3  #: what an occupancy may lack
 _REMEDY = 'correct it; of a slab in vacuum say pbc="T T F", of a cluster pbc="F F F"'
 _DALTON_PER_A3 = 1.66053906660  #: in g/cm³
 
@@ -41,7 +42,8 @@ def read(path: Path | str, *, check: bool = True, overlap: bool = False) -> list
     ------
     InvalidDataError
         If the file is missing, empty or unreadable, or a structure is none: a coordinate that
-        is not finite, atoms that overlap, a cell without volume or of implausible density.
+        is not finite, a site that holds an atom in part, atoms that overlap, a cell without
+        volume or of implausible density.
     """
     path = Path(path)
     if not path.is_file():
@@ -108,6 +110,8 @@ def _read_any(path: Path) -> list[Structure]:
     except Exception as error:  # the readers of ASE raise whatever comes up
         msg = f"{path}: not readable as structures: {type(error).__name__}: {error}"
         raise InvalidDataError(msg) from error
+    for atoms in frames:
+        _check_occupancy(atoms.info.get("occupancy", {}), path)
     return [
         Structure(
             positions=atoms.positions,
@@ -118,6 +122,15 @@ def _read_any(path: Path) -> list[Structure]:
         )
         for atoms in frames
     ]
+
+
+def _check_occupancy(occupancy: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Refuse sites of a CIF file that hold an atom in part, which ASE reads as whole atoms."""
+    for site, shares in occupancy.items():
+        if len(shares) > 1 or any(share < 1 - _WHOLE for share in shares.values()):
+            said = ", ".join(f"{share:g} {symbol}" for symbol, share in shares.items())
+            msg = f"{path}: site {site} holds {said}; choose whole atoms for it"
+            raise InvalidDataError(msg)
 
 
 def check_structure(
