@@ -252,13 +252,21 @@ MAY_IMPORT |= {
     "generative.repap": PARTS
     | {
         "coulex.errors",
+        "generative.choices",
         "generative.correlation",
         "generative.data",
         "generative.structures",
         "generative.trajectories",
     },
     "generative.gram": PARTS
-    | {"coulex.frames", "generative.data", "generative.equivariant", "generative.structures"},
+    | {
+        "coulex.errors",
+        "coulex.frames",
+        "generative.choices",
+        "generative.data",
+        "generative.equivariant",
+        "generative.structures",
+    },
     "generative.scorecard": {
         "coulex.errors",
         "generative.gram.canonical",

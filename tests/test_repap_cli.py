@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from coulex.cli import app
 from generative import trajectories
-from generative.repap.curves import RANDOM, radial_curves
+from generative.scorecard.curves import RANDOM, radial_curves
 
 SMALL = "--set width=8,orders=3,attention=2,cells=60 --epochs 1 --threads 1"
 
@@ -75,7 +75,7 @@ def test_radial_curves(salt, tmp_path):
         ("sample SALT/m -n 2 -o new.extxyz --how redraws=2.5", 2, "whole number"),
         ("plot densities SALT/m cluster.xyz -o new.png", 1, "the model knows"),
         ("plot densities SALT/m SALT/salt.h5 -o new.txt", 2, "a figure ends in"),
-        ("plot radial cluster.xyz --reference SALT/salt.h5 -o new.png", 1, "others not"),
+        ("plot radial cluster.xyz --reference SALT/salt.h5 -o new.png", 2, "all or none"),
     ],
 )
 def test_what_cannot_be_done(salt, tmp_path, monkeypatch, line, code, message):

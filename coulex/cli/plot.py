@@ -235,7 +235,7 @@ def radial(
     """Draw radial distributions of structures, of real ones and of atoms at random."""
     _check(out, overwrite)
     from coulex import plot_structures
-    from generative.repap.curves import RANDOM, radial_curves
+    from generative.scorecard.curves import RANDOM, radial_curves
 
     from .molecule import usage
 

@@ -60,7 +60,7 @@ def whole(
     """
     rng = np.random.default_rng(seed)
     sets = [generated, reference] + ([] if training is None else [training])
-    r_max = _longest([s for structures in sets for s in structures])
+    r_max = longest([s for structures in sets for s in structures])
     true = _Radial.of(reference, r_max)
 
     def card(structures: Sequence[Structure]) -> Card:
@@ -69,7 +69,7 @@ def whole(
         measured = _measured(structures, cutoff, clash)
         return Card(metrics | measured[0], stderr | measured[1])
 
-    floors = {"random": card([_scattered(s, rng) for s in generated])}
+    floors = {"random": card([scattered(s, rng) for s in generated])}
     if training is not None:
         return card(generated), {"noise_floor": card(training), **floors}
     one, other = true.halves(rng)
@@ -151,7 +151,7 @@ def _measured(structures, cutoff: float, clash: float):
     return metrics, stderr
 
 
-def _longest(structures: Sequence[Structure]) -> float:
+def longest(structures: Sequence[Structure]) -> float:
     """Return how far an RDF reaches: half the least width of a cell, or of the clusters."""
     widths = []
     for s in structures:
@@ -167,7 +167,7 @@ def _longest(structures: Sequence[Structure]) -> float:
     return min([LONGEST, *widths])
 
 
-def _scattered(s: Structure, rng: np.random.Generator) -> Structure:
+def scattered(s: Structure, rng: np.random.Generator) -> Structure:
     """Return as many atoms at random in the same cell, or in the box around a cluster."""
     if s.periodic.all():
         x = rng.uniform(size=(len(s), 3)) @ s.cell
