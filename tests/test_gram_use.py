@@ -127,6 +127,14 @@ def test_an_atom_is_put_back(atom):
     assert made.agreement.mean() > 0.5
 
 
+def test_warm_atoms_are_no_vacancies():
+    """At 0.1 Å, as of silicon at 500 K, the longest bonds are 0.4 Å too long."""
+    whole = crystal(seed=3, sigma=0.1)
+    assert underbonded(whole, *bonds_of(whole)) == []
+    cell = crystal(seed=3, sigma=0.1, without=30)
+    assert [len(group) for group in underbonded(cell, *bonds_of(cell))] == [4]
+
+
 def test_nothing_is_missing():
     whole = crystal()
     assert underbonded(whole, *bonds_of(whole)) == []

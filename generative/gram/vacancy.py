@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ..structures import Structure
+from ..structures.measures import bond_cutoff, coordination
 from ..structures.neighbours import nearest, pairs
 from .infill import infill
 
@@ -25,7 +26,6 @@ _WIDTH = 0.3  #: Å, s: of the places that the draws of one environment say
 _WRONG, _VOLUME = 0.1, 4 / 3 * np.pi * 4.0**3  #: ε, and the sphere V in Å³ of what is wrong
 _TOO_NEAR = 0.75  #: of the bond length: no atom is put there
 _IN_REACH = 40  #: atoms about each of those around, that a draw can come near to
-_LONGEST = 1.2  #: of a bond, over the median distance of the closest neighbour
 _POLISH = 20  #: steps towards the maximum
 
 
@@ -164,11 +164,6 @@ def _agreed(places: np.ndarray, free: np.ndarray) -> np.ndarray:
 
 
 def bonds_of(s: Structure) -> tuple[float, int]:
-    """Return the longest distance of a bond in Å, and how many bonds most atoms have.
-
-    A bond is up to 1.2 times the median distance of the closest neighbour.
-    """
-    vectors, _ = nearest(s.positions, s.cell, s.periodic, 1)
-    bond = _LONGEST * float(np.median(np.linalg.norm(vectors, axis=2)))
-    count = np.bincount(pairs(s.positions, s.cell, s.periodic, bond).i, minlength=len(s))
-    return bond, int(np.bincount(count).argmax())
+    """Return the longest distance of a bond in Å, and how many bonds most atoms have."""
+    bond = bond_cutoff([s])
+    return bond, int(np.bincount(coordination(s, bond)).argmax())
