@@ -103,6 +103,14 @@ def test_draws_have_the_density_that_is_said(kind):
     assert stats.chisquare(seen, expected * seen.sum() / expected.sum()).pvalue > 1e-4
 
 
+def test_starts_where_its_data_are():
+    """On a device that holds no numbers, as no other is at hand."""
+    network = Repap(RepapOptions(**SMALL, cells=20), boxed(3, length=8.0)).network.to("meta")
+    u = torch.empty(4, 3, 3, device="meta")
+    network.superpose(u)
+    assert all(out.device.type == "meta" for out in network(u))
+
+
 def test_offsets_within_a_cell():
     model = built(boxed(), cells=4)
     none = torch.zeros(1, 0, dtype=torch.float64)

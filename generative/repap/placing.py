@@ -137,7 +137,7 @@ class Placing(nn.Module):
         field : (m, atoms, 3, cells) tensor
         """
         i, j = triangle(self.atoms)
-        together = torch.zeros(self.atoms, len(i), dtype=u.dtype)
+        together = u.new_zeros(self.atoms, len(i))
         together[i, torch.arange(len(i))] = 1
         pairs = Pairs(i, torch.arange(self.atoms), j, together)
         with torch.no_grad():
@@ -266,7 +266,7 @@ class Placing(nn.Module):
                 for v in (d, unlike)
             )
             log_g = radial.log_pair_density(near, far)
-            self.radial.data[axis] = log_g * torch.tensor([[1.0], [0.5]])
+            self.radial.data[axis] = log_g * log_g.new_tensor([[1.0], [0.5]])
 
     def _place(self, partial: Tensor, front: Tensor) -> Tensor:
         """Return where in the box the new atom is known to be: along x, or along all axes."""
