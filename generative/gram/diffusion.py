@@ -46,6 +46,8 @@ class GramDiffusionOptions(Options):
         Whether a second network learns to draw missing atoms.
     hidden, rounds : int
         Of that one: numbers of an atom, and how often atoms tell each other where they are.
+    filling_steps : int
+        For draws of missing atoms, which want fewer.
     """
 
     width: int = 128
@@ -57,6 +59,7 @@ class GramDiffusionOptions(Options):
     filling: bool = True
     hidden: int = 64
     rounds: int = 3
+    filling_steps: int = 16
 
     #: "small" is for some hundred environments
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"small": {"dropout": 0.1}}
@@ -66,8 +69,9 @@ class GramDiffusionOptions(Options):
     }
 
     def __post_init__(self):
-        lowest = {"width": 1, "blocks": 0, "steps": 1, "density_steps": 1}
-        for name, least in (lowest | {"hidden": 1, "rounds": 1}).items():
+        positive = ("width", "hidden", "rounds", "steps", "density_steps", "filling_steps")
+        for name in ("blocks", *positive):
+            least = int(name in positive)
             if getattr(self, name) < least:
                 msg = f"{name} must be at least {least}, got {getattr(self, name)}"
                 raise ValueError(msg)
@@ -159,7 +163,7 @@ class GramDiffusion(Model):
         if self.filling is None:
             msg = "this model was trained with filling=false; train one that fills in"
             raise ValueError(msg)
-        return self.filling.draw(known, condition, n, generator, self.options.steps)
+        return self.filling.draw(known, condition, n, generator, self.options.filling_steps)
 
     def _loss(self, x: Tensor, c: Tensor) -> dict[str, Tensor]:
         y = self._inside(x)
