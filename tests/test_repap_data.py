@@ -208,6 +208,7 @@ def test_runs_that_are_too_short():
         ({"cell": np.diag(LENGTHS) + np.eye(3, k=1)}, {}, "orthorhombic"),
         ({"periodic": np.array([True, True, False])}, {}, "some axes only"),
         ({"cell": np.diag([2.0, 6, 8])}, {}, "repeat the cell"),
+        ({"positions": np.ones((20, 4, 3))}, {}, "as near as 0 Å in a frame"),
         ({}, {"order": "random"}, "order must be"),
         ({}, {"augment": "twice"}, "augment must be"),
         ({}, {"ordr": "spatial"}, "no option ordr; there are augment, order, periodic"),
@@ -242,7 +243,9 @@ def test_another_cell_than_that_of_the_model():
 def test_a_grid_too_coarse_for_the_atoms():
     seen = Sequences.fit(arrays(crystal()))
     assert seen.closest == pytest.approx(shortest(crystal().positions, LENGTHS))
-    with pytest.raises(ValueError, match="use cells=8"):
-        Repap(RepapOptions(cells=4), seen)
+    enough = int(np.ceil(2 * LENGTHS.max() / seen.closest))
+    with pytest.raises(ValueError, match=f"use cells={enough}"):
+        Repap(RepapOptions(cells=enough - 1), seen)
+    Repap(RepapOptions(cells=enough), seen)
     with pytest.raises(ValueError, match="multiple of attention"):
         RepapOptions(width=6, attention=4)

@@ -9,6 +9,7 @@ last atom where frames are ordered along x; and along z, once x and y are known,
 wholly closer to a placed atom than any two atoms of the training data.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -385,7 +386,7 @@ class Repap(Model):
         if cell > closest / 2:
             msg = (
                 f"{self.grid.cells} cells are {cell:.3g} Å wide, and atoms come as near as "
-                f"{closest:.3g} Å: two could share a cell; use cells={2 * self.grid.cells} "
-                "or more"
+                f"{closest:.3g} Å: two could share a cell; use "
+                f"cells={math.ceil(2 * max(self.grid.lengths) / closest)} or more"
             )
             raise ValueError(msg)

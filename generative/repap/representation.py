@@ -18,6 +18,7 @@ from .frames import Frames
 AUGMENTS = ("auto", "none", "cube", "translations", "all")
 
 _MARGIN = 0.1  #: of the extent of the atoms, between them and the walls of a closed box
+_NEAREST = 0.3  #: Å; nuclei of molecules are farther apart
 _SMALLEST = 1.5  #: a periodic box is longer than this many shortest distances
 
 
@@ -171,6 +172,12 @@ class Sequences(Representation):
         if in_cell and not periodic:
             positions = _wrapped(positions, lengths)
         closest = shortest(positions, lengths if periodic else None)
+        if closest < _NEAREST:
+            msg = (
+                f"two atoms come as near as {closest:.3g} Å in a frame; correct positions, "
+                "cell or unit (Å)"
+            )
+            raise InvalidDataError(msg)
         if periodic and lengths.min() < _SMALLEST * closest:
             msg = (
                 f"the cell is {lengths.min():.3g} Å, the shortest distance {closest:.3g} Å: "
