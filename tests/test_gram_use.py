@@ -241,6 +241,18 @@ def test_conditions_are_those_of_whole_environments(tmp_path):
         _conditions(kind(kind.options_type(), seen), tmp_path / "ge.extxyz", 64)
 
 
+def test_a_file_without_whole_environments(folder):
+    cell = crystal()
+    wide = replace(cell, positions=cell.positions * 1.17, cell=cell.cell * 1.17)
+    write(folder / "wide.extxyz", [wide])
+    ends = ("-o", folder / "no.extxyz", "--fixed", 6, "--events", 2)
+    library = ("--library", folder / "wide.extxyz")
+    for file, more in (("wide.extxyz", ()), ("cell.extxyz", library)):
+        done = run(folder / "model", folder / file, *ends, *more)
+        assert done.exit_code == 1
+        assert "no atom has 8 neighbours within 4 Å, but" in done.output
+
+
 def test_other_elements_are_refused(folder):
     cell = crystal()
     numbers = np.where(np.arange(64) == 7, 6, 14)

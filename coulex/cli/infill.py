@@ -113,7 +113,7 @@ def infill(
             raise ValueError(msg)
         else:
             known, hidden, outer = _environments(
-                loaded, structures, fixed, missing, events, seed
+                loaded, file, structures, fixed, missing, events, seed
             )
             frames, notes, found = _completed(loaded, known, hidden, outer, n, draws, seed)
             if library is not None:
@@ -128,6 +128,7 @@ def infill(
 
 def _environments(
     model: "Model",
+    file: Path,
     structures: "list[Structure]",
     fixed: int | None,
     missing: str,
@@ -137,7 +138,6 @@ def _environments(
     """Return known atoms (m, k, 3), hidden ones if any were hidden, and outer ones."""
     import numpy as np
 
-    from generative.gram import environments
     from generative.gram.finding import hidden
 
     r: Any = model.representation
@@ -146,8 +146,7 @@ def _environments(
         msg = "missing neighbours are those of an atom; this model sees them from a centroid"
         raise ValueError(msg)
     if any(s.periodic.any() for s in structures):
-        see = {"neighbours": r.neighbours, "cutoff": r.cutoff, "context": r.context}
-        arrays = environments.of(structures, **see)
+        arrays = r.whole(file)
         whole, outer = arrays["neighbours"], arrays["outer"]
     else:
         sizes = {len(s) for s in structures}
@@ -220,18 +219,15 @@ def _looked_up(
     model: "Model", known: "np.ndarray", hidden: "np.ndarray | None", n: int, file: Path
 ) -> dict[str, Any]:
     """Return how often the environments of a file find what is hidden."""
-    from generative.gram import environments
     from generative.gram.finding import rates
     from generative.gram.lookup import Library
-    from generative.structures import read
 
     if hidden is None:
         msg = "a library is a baseline for what --fixed hides"
         raise ValueError(msg)
     r: Any = model.representation
-    whole = environments.of(read(file), neighbours=r.neighbours, cutoff=r.cutoff)["neighbours"]
     k = known.shape[1]
-    held = Library(whole, k, proper=r.mirror == "SO3")
+    held = Library(r.whole(file)["neighbours"], k, proper=r.mirror == "SO3")
     return {"lookup": rates(held.lookup(known, n)[:, :, k:], hidden)}
 
 

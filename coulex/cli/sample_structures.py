@@ -90,11 +90,7 @@ def _conditions(model: "Model", file: Path | None, n: int) -> "torch.Tensor":
         msg = f"--condition FILE is needed: {model.name} has learned with a context"
         raise ValueError(msg)
     seen: Any = model.representation
-    source = type(seen).source([file], **seen.describe())
-    arrays, good = source.read(0, source.n_events), source.good(0, source.n_events)
-    arrays = {name: a[good] if source.grows(name) else a for name, a in arrays.items()}
-    seen.check_element(arrays["element"], str(file))
-    _, conditions = seen.encode(arrays, np.random.default_rng(0))
+    _, conditions = seen.encode(seen.whole(file), np.random.default_rng(0))
     rows = np.arange(n) % len(conditions)
     return torch.from_numpy(np.ascontiguousarray(conditions[rows], np.float32))
 

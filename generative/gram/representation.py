@@ -232,6 +232,19 @@ class Environments(Representation):
             for one in np.asarray(x, float)
         ]
 
+    def whole(self, path: Path) -> dict[str, np.ndarray]:
+        """Return the environments of a file that have all neighbours, as `environments.of`.
+
+        Raises
+        ------
+        InvalidDataError
+            If there are none, or atoms are of another element.
+        """
+        source = self.source([path], **self.describe())
+        arrays, good = source.read(0, source.n_events), source.good(0, source.n_events)
+        self.check_element(arrays["element"], str(path))
+        return {name: array[good] for name, array in arrays.items()}
+
     def check_element(self, numbers: np.ndarray, where: str = "the data") -> None:
         """Refuse atoms of other elements than the environments are of, if that is known.
 

@@ -318,11 +318,8 @@ def decoded_spectra(model: Model, path: Path) -> tuple[np.ndarray, np.ndarray]:
         msg = f"{model.name} decodes no Gram matrices; gram-vae does"
         raise ValueError(msg)
     seen: Any = model.representation
-    source = type(seen).source([path], **seen.describe())
-    arrays, good = source.read(0, source.n_events), source.good(0, source.n_events)
-    arrays = {name: a[good] if source.grows(name) else a for name, a in arrays.items()}
-    seen.check_element(arrays["element"], str(path))
-    x, condition = map(torch.from_numpy, seen.encode(arrays, np.random.default_rng(0)))
+    encoded = seen.encode(seen.whole(path), np.random.default_rng(0))
+    x, condition = map(torch.from_numpy, encoded)
     x, condition = x.to(model.centre), condition.to(model.centre)
     decoded = model.decode_gram(model.encode(x, condition), condition)
     real, again = (spectrum(g.double()).numpy() for g in (gram(x), decoded))
