@@ -240,7 +240,7 @@ def test_known_atoms_stay_and_others_are_drawn(canonical):
 
 def test_a_silent_network_fills_in_normal_noise(canonical):
     """Without a network, missing atoms have the variance of the data, and know of nothing."""
-    model, x = small(canonical), seen(canonical)[:2]
+    model, x = small(canonical, filling_steps=64), seen(canonical)[:2]
     with torch.no_grad():
         for parameter in model.filling.parameters():
             parameter.zero_()
