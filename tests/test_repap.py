@@ -80,7 +80,9 @@ def test_step_by_step_is_all_at_once(kind):
 @pytest.mark.parametrize("order", ["spatial", "given"])
 def test_the_density_adds_up_to_one(kind, order):
     augment = "all" if order == "spatial" else "none"
-    model = built(boxed(order=order, augment=augment), cells=4, harmonic=False, **kind)
+    model = built(
+        boxed(order=order, augment=augment), cells=4, start=order == "spatial", **kind
+    )
     x = every_structure(4, 2, 4.0)
     density = model.log_prob(x, x.new_zeros(len(x), 0)).value.exp()
     assert float(density.sum()) == pytest.approx(1, abs=1e-9)  # cells of 1 Å³
@@ -202,6 +204,22 @@ def test_published_network_and_loss():
             target = np.exp(-(off**2) / (2 * options.sigma))
             total += ((p - target / target.sum()) ** 2).sum()
     assert loss == pytest.approx(total / 2, rel=1e-4)
+
+
+def test_without_a_network_atoms_in_order_are_uniform():
+    """Four of one element, then two of another: each x has the mean of its place in order."""
+    numbers = [14, 14, 14, 14, 8, 8]
+    model = built(boxed(6, length=40.0, numbers=numbers), cells=100)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.zero_()
+        # of one x of four the density is 4 (1 - x)^3, of the first of all
+        middles = (torch.arange(100) + 0.5) / 100
+        model.first.copy_((1 - middles) ** 3 / ((1 - middles) ** 3).sum())
+    drawn = model.sample(torch.zeros(1, 0).double(), 4000, torch.Generator().manual_seed(1))
+    x = drawn[0, :, :, 0] / 40
+    means = torch.tensor([1 / 5, 2 / 5, 3 / 5, 4 / 5, 1 / 3, 2 / 3]).double()
+    torch.testing.assert_close(x.mean(0), means, rtol=0, atol=0.02)
 
 
 def test_a_harmonic_solid_is_known_before_any_training():

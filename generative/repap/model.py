@@ -29,6 +29,7 @@ from .harmonic import Harmonic
 from .placing import Placing
 from .recurrent import Recurrent
 from .representation import Sequences
+from .sorted import Sorted
 
 NETWORKS = ("transformer", "lstm")
 OFFSETS = ("uniform", "centre")
@@ -56,9 +57,9 @@ class RepapOptions(Options):
         Of a coordinate within its cell: "uniform", or at its "centre" as published.
     mask : bool
         Whether cells that are too close to an atom are forbidden on the last axis.
-    harmonic : bool
-        Whether the network starts from a normal distribution of all coordinates, where atoms
-        keep their places.
+    start : bool
+        Whether the network starts from what is known without one: a normal distribution of all
+        coordinates where atoms keep their places, uniform atoms where they are put in order.
     width : int
         Of the network.
     orders : int
@@ -81,7 +82,7 @@ class RepapOptions(Options):
     cells: int = 200
     offset: str = "uniform"
     mask: bool = True
-    harmonic: bool = True
+    start: bool = True
     width: int = 64
     orders: int = 40
     attention: int = 4
@@ -93,7 +94,7 @@ class RepapOptions(Options):
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "published": {
             **{"network": "lstm", "head": "sigmoid-mse", "cells": 50, "offset": "centre"},
-            **{"mask": False, "harmonic": False, "width": 256, "layers": 2, "dropout": 0.5},
+            **{"mask": False, "start": False, "width": 256, "layers": 2, "dropout": 0.5},
         }
     }
     TRAINING: ClassVar[dict[str, dict[str, Any]]] = {
@@ -176,10 +177,11 @@ class Repap(Model):
                 heads=options.attention,
                 anchored=representation.anchored,
             )
-        kept = representation.order != "spatial" and representation.augment == "none"
-        self.harmonic = None
-        if options.harmonic and kept:
-            self.harmonic = Harmonic(self.grid, 3 * self.atoms)
+        self.start: Harmonic | Sorted | None = None
+        if options.start and representation.order == "spatial":
+            self.start = Sorted(self.grid, representation.species)
+        elif options.start and representation.augment == "none":
+            self.start = Harmonic(self.grid, 3 * self.atoms)
         kinds = max(representation.species) + 1
         self.register_buffer("first", torch.full((options.cells,), 1.0 / options.cells))
         self.register_buffer("closest", torch.zeros(kinds, kinds))
@@ -206,8 +208,8 @@ class Repap(Model):
         super().standardise(watched())
         self.first.copy_(counts / counts.sum())
         self.closest.copy_(closest.nan_to_num(posinf=0.0))
-        if self.harmonic is not None:
-            self.harmonic.fit(torch.cat(some).flatten(1))
+        if isinstance(self.start, Harmonic):
+            self.start.fit(torch.cat(some).flatten(1))
         elif isinstance(self.network, Placing):
             self.network.superpose(torch.cat(some))
 
@@ -286,8 +288,8 @@ class Repap(Model):
         if axis == 2 and self.choice.mask:
             forbidden = self._too_near(placed, partial, self._clear(atom))
             forbidden &= ~forbidden.all(-1, keepdim=True)
-        if self.harmonic is not None:
-            start = self.harmonic.step(torch.cat([placed.flatten(1), partial], 1))
+        if self.start is not None:
+            start = self.start.step(torch.cat([placed.flatten(1), partial], 1))
             field = start if field is None else field + start
         return heads.log_cells(self.choice.head, said, field, self.grid, forbidden), state
 
@@ -321,8 +323,8 @@ class Repap(Model):
     def _said(self, u: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return what the network says of structures, with what it starts from."""
         said, field = self.network(u)
-        if self.harmonic is not None:
-            start = self.harmonic(u.flatten(1)).unflatten(1, (-1, 3))
+        if self.start is not None:
+            start = self.start(u.flatten(1)).unflatten(1, (-1, 3))
             field = start if field is None else field + start
         return said, field
 
