@@ -214,7 +214,7 @@ def _stored(folder: Path) -> np.ndarray:
     try:
         with safe_open(path, framework="numpy") as file:
             if _STORED not in file.keys():  # noqa: SIM118, it is no mapping
-                msg = f"the model in {folder} has no latents"
+                msg = f"the model in {folder} keeps no latents of its training"
                 raise InvalidDataError(msg)
             z = np.asarray(file.get_tensor(_STORED), np.float64)
     except (SafetensorError, OSError) as error:

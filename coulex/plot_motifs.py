@@ -102,7 +102,7 @@ def completions(
 
 def _panels(figure: Figure, rows: int, columns: int, row: int, within: np.ndarray) -> list:
     """Return the axes of a row, all of the same scale."""
-    reach = max(float(np.abs(within).max()), 1.0)
+    reach = max(float(np.linalg.norm(within, axis=-1).max()), 1.0)
     panels = []
     for column in range(columns):
         ax: Any = figure.add_subplot(

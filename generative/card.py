@@ -29,7 +29,7 @@ def card(name: str, model: Model, about: dict[str, Any]) -> str:
             f"- {part}: {n:,} {model.representation.noun}"
             for part, n in summary["events"].items()
         ),
-        f"- left out, without a good status: {summary['left_out']:,}",
+        f"- left out, {model.representation.flaw}: {summary['left_out']:,}",
         "",
         "## How it sees them",
         "",

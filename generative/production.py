@@ -222,7 +222,7 @@ def _constant(model: Model) -> dict[str, int]:
     """Return how many numbers of samples and conditions never varied."""
     return {
         "samples": int((model.spread == 1).sum()) if model.standardised else 0,
-        "conditions": int((model.condition_spread == 1).sum()),
+        "conditions": int((model.condition_spread == 1).sum()) if model.standardised else 0,
     }
 
 

@@ -40,6 +40,8 @@ class Representation(ABC):
     kind : str
     noun : str
         What its samples are, in the plural.
+    flaw : str
+        What those have that are left out.
     limits : str
         What a model of it cannot do, for the page that the model carries.
     needs, optional : tuple of str
@@ -52,6 +54,7 @@ class Representation(ABC):
 
     kind: ClassVar[str]
     noun: ClassVar[str] = "events"
+    flaw: ClassVar[str] = "without a good status"
     limits: ClassVar[str] = "It knows what is like its data, and nothing else."
     needs: ClassVar[tuple[str, ...]]
     optional: ClassVar[tuple[str, ...]] = ()

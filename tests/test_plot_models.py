@@ -167,7 +167,7 @@ def test_what_is_no_model_is_refused(tmp_path):
     for draw in (lambda f: plot_learning.learning([f]), plot_learning.latents):
         with pytest.raises(InvalidDataError, match="holds no"):
             draw(tmp_path)
-    with pytest.raises(InvalidDataError, match="has no latents"):
+    with pytest.raises(InvalidDataError, match="keeps no latents"):
         plot_learning.latents(model(tmp_path / "one"))
     broken = model(tmp_path / "broken", latents=np.ones((5, 2)))
     (broken / "parameters.safetensors").write_bytes(b"\x80\x04 pickle")

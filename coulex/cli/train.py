@@ -296,7 +296,9 @@ def _tell(order: "Order", summary: dict[str, Any], *, json: bool) -> None:
             "conditions never vary: shifted, not scaled"
         )
     if summary["left_out"]:
-        console.print(f"{summary['left_out']:,} {noun} without a good status were left out")
+        console.print(
+            f"{summary['left_out']:,} {noun} {order.representation.flaw} were left out"
+        )
     console.print(
         f"{summary['epochs']} epochs, the best {summary['best_epoch']}; "
         f"{summary['seconds']:.0f} s, {summary['samples_per_second']:,.0f} {noun} per second\n"

@@ -65,6 +65,7 @@ class Environments(Representation):
 
     kind = "environment"
     noun = "environments"
+    flaw = "with too few neighbours within the cutoff"
     limits = (
         "It knows environments like those of its data, of one element, not how they join;\n"
         "`coulex score` compares draws with another structure, and finds copies of the data."
@@ -175,7 +176,7 @@ class Environments(Representation):
         elements = np.unique(arrays.get("element", ()))
         if len(elements) > 1:
             msg = f"environments are of one element, got atomic numbers {elements.tolist()}"
-            raise ValueError(msg)
+            raise InvalidDataError(msg)
         known: dict[str, Any] = {"neighbours": x.shape[1]}
         if len(elements):
             known["element"] = int(elements[0])

@@ -52,6 +52,9 @@ def read(path: Path | str, *, check: bool = True, overlap: bool = False) -> list
     if path.stat().st_size == 0:
         msg = f"{path}: the file is empty"
         raise InvalidDataError(msg)
+    if path.suffix.lower() == ".h5":
+        msg = f"{path}: a data set or a trajectory; a structure file is wanted, as .extxyz"
+        raise InvalidDataError(msg)
     plain = path.suffix.lower() in {".xyz", ".extxyz"}
     structures = _read_xyz(path) if plain else _read_any(path)
     if not structures:
