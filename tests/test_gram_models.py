@@ -170,7 +170,7 @@ def test_steps_are_of_second_order():
 
 def test_the_density_is_that_of_the_map_from_noise(canonical):
     """Draws are a map of noise, and autograd knows its determinant."""
-    model = small(canonical, density_steps=60)
+    model = small(canonical, density_steps=90)
     with torch.no_grad():
         for parameter in model.network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -179,7 +179,7 @@ def test_the_density_is_that_of_the_map_from_noise(canonical):
     start = START * torch.randn(21).double()
 
     def there(u):
-        y = draw(model._denoised, (axes @ u)[None], NOTHING[:1], 60)[0]
+        y = draw(model._denoised, (axes @ u)[None], NOTHING[:1], 90)[0]
         return model.scale * y @ axes
 
     jacobian = torch.autograd.functional.jacobian(there, start)
@@ -240,12 +240,13 @@ def test_known_atoms_stay_and_others_are_drawn(canonical):
 
 def test_a_silent_network_fills_in_normal_noise(canonical):
     """Without a network, missing atoms have the variance of the data, and know of nothing."""
-    model, x = small(canonical, filling_steps=64), seen(canonical)[:2]
+    model = small(canonical, filling_steps=64, hidden=4, rounds=1)
+    x = seen(canonical)[:2]
     with torch.no_grad():
         for parameter in model.filling.parameters():
             parameter.zero_()
     drawn = (
-        model.infill(x[:, :6], NOTHING[:2], 4000, generator())[:, :, 6:] / model.filling.scale
+        model.infill(x[:, :6], NOTHING[:2], 1500, generator())[:, :, 6:] / model.filling.scale
     )
     assert drawn.var((1, 3)) == pytest.approx(torch.ones(2, 2).double(), rel=0.05)
 

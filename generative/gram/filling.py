@@ -54,6 +54,7 @@ class Filling(nn.Module):
             **{"hidden": hidden, "message": message, "channels": channels, "rounds": rounds},
             **{"gaussians": 16, "reach": _REACH},
             proper=getattr(representation, "mirror", "O3") == "SO3",
+            numbers=False,
         )
         self.pushes = mlp(message, (message,), 1)
         self.moves = nn.Linear(2 * channels, 1, bias=False)

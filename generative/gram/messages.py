@@ -22,7 +22,7 @@ _NEAR = 1e-3  #: added to distances, which have a gradient at 0 then
 class Told(NamedTuple):
     """What points know in the end."""
 
-    numbers: Tensor  #: (m, h, hidden), of those that hear
+    numbers: Tensor  #: (m, h, hidden), of those that hear; as after the last thought
     vectors: Tensor  #: (m, h, 3, 2 channels)
     messages: Tensor  #: (m, h, s, message) to each of them from each point; 0 from itself
     toward: Tensor  #: (m, h, s, 3), directions from each of them to each point
@@ -42,6 +42,8 @@ class Messages(nn.Module):
         How far these reach; beyond, distances are told by their logarithm alone.
     proper : bool
         Whether products of three vectors are told, of which a mirror changes the sign.
+    numbers : bool
+        Whether numbers are wanted after the last round, or its messages and vectors alone.
     """
 
     def __init__(
@@ -54,10 +56,11 @@ class Messages(nn.Module):
         gaussians: int,
         reach: float,
         proper: bool = False,
+        numbers: bool = True,
     ):
         super().__init__()
         self.proper, self.vectors = proper, 2 * channels
-        count = range(rounds)
+        count, thoughts = range(rounds), range(rounds if numbers else rounds - 1)
         told = hidden + message + (4 if proper else 3) * channels
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in count)
         self.distances = nn.ModuleList(nn.Linear(gaussians + 2, message) for _ in count)
@@ -66,9 +69,9 @@ class Messages(nn.Module):
         self.mixes = nn.ModuleList(nn.Linear(message, message) for _ in count)
         self.weighs = nn.ModuleList(nn.Linear(message, 2 * channels) for _ in count)
         self.turns = nn.ModuleList(
-            nn.Linear(2 * channels, 2 * channels, bias=False) for _ in count
+            nn.Linear(2 * channels, 2 * channels, bias=False) for _ in thoughts
         )
-        self.thinks = nn.ModuleList(mlp(told, (hidden,), hidden) for _ in count)
+        self.thinks = nn.ModuleList(mlp(told, (hidden,), hidden) for _ in thoughts)
         self.register_buffer("centres", torch.linspace(0, reach, gaussians), persistent=False)
 
     def forward(self, points: Tensor, numbers: Tensor, hear: int) -> Told:
@@ -85,20 +88,22 @@ class Messages(nn.Module):
         numbers, silent = numbers[:, :hear], numbers[:, hear:]
         vectors = points.new_zeros(*points[:, :hear].shape, self.vectors)
         messages = seen
-        for i, think in enumerate(self.thinks):
+        for i in range(len(self.hears)):
             own = self.norms[i](numbers)
             told = self.tells[i](torch.cat([own, silent], 1))
             heard = self.hears[i](own).unsqueeze(2) + told.unsqueeze(1)
             messages = nn.functional.silu(self.distances[i](seen) + heard)
             messages = nn.functional.silu(self.mixes[i](messages)) * others
             vectors = vectors + toward.mT @ self.weighs[i](messages)
+            if i == len(self.thinks):
+                break
             left, right = self.turns[i](vectors).chunk(2, -1)
             products = [(left * right).sum(-2), left.square().sum(-2), right.square().sum(-2)]
             if self.proper:
                 across = torch.linalg.cross(left, right, dim=-2)
                 products.append((across * left.roll(1, -1)).sum(-2))
             told = torch.cat([own, share * messages.sum(2), *products], -1)
-            numbers = numbers + think(told)
+            numbers = numbers + self.thinks[i](told)
         return Told(numbers, vectors, messages, toward)
 
     def _functions(self, distance: Tensor) -> Tensor:
