@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import torch
 from inverting import SIMULATE, know, run
 
 from coulex import dataset
@@ -18,6 +19,14 @@ def simulated(tmp_path_factory):
     out = tmp_path_factory.mktemp("simulated") / "ocs.h5"
     run(f"{SIMULATE} -o {out}")
     return out.read_bytes()
+
+
+@pytest.fixture
+def threads():
+    """Give torch back its threads, which a command sets."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

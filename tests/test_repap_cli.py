@@ -4,13 +4,13 @@ import json
 
 import ase.io
 import pytest
-import torch
+from commands import run
 from trajectories import LENGTHS, crystal
-from typer.testing import CliRunner
 
-from coulex.cli import app
 from generative import trajectories
 from generative.scorecard.curves import RANDOM, radial_curves
+
+pytestmark = pytest.mark.usefixtures("threads")
 
 SMALL = "--set width=8,orders=3,attention=2,cells=60 --epochs 1 --threads 1"
 
@@ -22,17 +22,6 @@ def salt(tmp_path_factory):
     trajectories.write(folder / "salt.h5", [crystal(200)])
     assert not run("train repap", folder / "salt.h5", "-o", folder / "m", SMALL).exit_code
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-def run(*words):
-    return CliRunner().invoke(app, [str(w) for word in words for w in str(word).split()])
 
 
 def test_from_a_trajectory_to_figures(salt, tmp_path):

@@ -11,11 +11,14 @@ import time
 import numpy as np
 import pytest
 import torch
+from commands import run
 from typer.testing import CliRunner
 
 from coulex.cli import app
 from generative.data import part_of
 from generative.model import load
+
+pytestmark = pytest.mark.usefixtures("threads")
 
 QUICK = "--epochs 2 --batch-size 50 --learning-rate 0.01"
 
@@ -28,17 +31,6 @@ def events(tmp_path_factory):
     )
     assert CliRunner().invoke(app, command.split()).exit_code == 0
     return path
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-def run(*words):
-    return CliRunner().invoke(app, [str(w) for word in words for w in str(word).split()])
 
 
 def test_a_model_comes_out(events, tmp_path):
