@@ -192,7 +192,7 @@ def draw(denoise: Denoise, y: Tensor, told: Tensor, steps: int) -> Tensor:
     denoise : callable
         A `Denoise`.
     y : (m, size) tensor
-        Normal noise of deviation `START`.
+        Normal noise of deviation `START`; numbers that `denoise` keeps are what they are.
     told : (m, told) tensor
     steps : int
         Of second order; the error falls with their square.

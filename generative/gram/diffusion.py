@@ -64,7 +64,7 @@ class GramDiffusionOptions(Options):
     #: "small" is for some hundred environments
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"small": {"dropout": 0.1}}
     TRAINING: ClassVar[dict[str, dict[str, Any]]] = {
-        # some 2000 steps for 512 atoms; of 13824 atoms, 100 epochs or fewer do
+        # some 2000 steps for 512 atoms; of 13824 atoms, 100 to 150 epochs do
         "default": _TRAINING | {"epochs": 450, "batch_size": 64, "learning_rate": 3e-3},
         "small": _TRAINING | {"epochs": 500, "batch_size": 64},
     }
